@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one family of errors: each message names the thing at fault and the remedy.
+
+Library code raises; only the edges (a CLI verb, a node) catch, print and choose an exit code.
+"""
+
+
+class FlywheelError(Exception):
+    """Anything that a user of this package can cause or repair."""
+
+
+class BagError(FlywheelError):
+    """A recorded bag cannot be opened or read."""
+
+
+class PictureError(FlywheelError):
+    """One picture cannot be decoded, lies about its size, or is too large."""
+
+
+class ConfigError(FlywheelError):
+    """A robot file, trigger file or option is wrong."""
+
+
+class SchemaError(FlywheelError):
+    """A file that crosses stages does not hold what its schema says."""
+
+
+class StoreError(FlywheelError):
+    """An episode folder or the catalogue cannot be written or read."""
+
+
+class EngineError(FlywheelError):
+    """A world model cannot be opened or cannot predict."""
