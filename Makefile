@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every chore has a name. `make demo` and `make test` work in a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+FLYWHEEL := $(BIN)/flywheel
+
+# One thread for each native library: the tests and the workers share the cores themselves.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+
+.PHONY: setup demo test lint format bench lock clean
+
+setup: .venv/installed
+
+# The versions of requirements.lock, exactly, checked by hash.
+.venv/locked: requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[0-9.]*' $<)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $<
+	touch $@
+
+# The package in place, its messages built.
+.venv/installed: .venv/locked setup.py setup.cfg pyproject.toml $(wildcard msg/*.msg build_messages/*.py)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
+	touch $@
+
+demo: setup
+	$(FLYWHEEL) fit demo/nominal --robot mujoco_push -o demo/out/model --force
+	$(FLYWHEEL) harvest demo/bags --robot mujoco_push --model demo/out/model --out demo/out/episodes
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	set -e; for bench in $(wildcard bench/[a-z]*.py); do echo "== $$bench"; $(BIN)/python $$bench --quick; done
+
+# After a change of the requirements in setup.cfg.
+lock:
+	$(BIN)/uv pip compile setup.cfg --extra ros --extra dev --universal --python-version 3.10 \
+	    --generate-hashes --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv build install log demo/out cosmos_flywheel/msg cosmos_flywheel/*.so *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share: one thread per native library, and skips that CI turns into failures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+for _name in ('OMP', 'OPENBLAS', 'MKL', 'NUMEXPR', 'OPENCV_FOR'):
+    # OpenCV calls its variable OPENCV_FOR_THREADS_NUM, the others NAME_NUM_THREADS.
+    _suffix = 'THREADS_NUM' if _name == 'OPENCV_FOR' else 'NUM_THREADS'
+    os.environ.setdefault(f'{_name}_{_suffix}', '1')
+
+import pytest  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def skip_or_fail(what: str, reason: str) -> NoReturn:
+    """Skip the test for a reason, or fail it where REQUIRE=browser,ros,... names what is missing."""
+    if what in os.environ.get('REQUIRE', '').split(','):
+        pytest.fail(f'REQUIRE names {what}, but {reason}')
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope='session')
+def need() -> Callable[[str, str], NoReturn]:
+    """Call `need('ros', 'rclpy is not installed')` when a test cannot run for want of something."""
+    return skip_or_fail
+
+
+@pytest.fixture(scope='session')
+def root() -> Path:
+    """The repository."""
+    return ROOT
