@@ -63,4 +63,4 @@ def test_the_built_types_have_the_hashes_that_bags_are_written_with(colcon_overl
 
     ours = [name for name in types if name.startswith('cosmos_flywheel/')]
     assert len(ours) >= 5
-    assert {name: built[name] for name in ours} == {n: store.generate_msgdef_hash(n) for n in ours}
+    assert {name: built[name] for name in ours} == {n: store.hash_rihs01(n) for n in ours}
