@@ -172,9 +172,7 @@ def cosmos_from(section: Section, state_names: tuple[str, ...]) -> Cosmos:
     )
 
 
-def action_from(
-    section: Section, names: tuple[str, ...], domain: Domain | None
-) -> ActionContract:
+def action_from(section: Section, names: tuple[str, ...], domain: Domain | None) -> ActionContract:
     """Read the contract of `action`; `names` are the elements of the action vector."""
     return ActionContract(
         kind=section.choice('kind', KINDS, 'absolute'),
