@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns stretches of a file, each read whole, into one stream of messages in log-time order."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from operator import attrgetter
+
+from cosmos_flywheel.bags.records import RawMessage
+
+_BY_LOG_TIME = attrgetter('log_ns')
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One chunk, or one run of messages outside of chunks."""
+
+    offset: int
+    """Byte in the file where its first record begins."""
+    start_ns: int
+    last_ns: int
+    """Log times of its first and last message, both within."""
+    length_bytes: int = 0
+    """Of a run or of a cut chunk; 0 for a chunk, whose own header says it."""
+    is_run: bool = False
+    """Records outside of any chunk."""
+    is_cut: bool = False
+    """The file ends within it: its first part alone can be read."""
+    channel_ids: frozenset[int] | None = None
+    """Channels with messages in it; None where nothing says."""
+    messages: int = 0
+    """How many the index counts; 0 where it does not."""
+
+
+def in_log_order(
+    spans: Iterable[Span], load: Callable[[Span], list[RawMessage]]
+) -> Iterator[RawMessage]:
+    """Messages of all spans by log time, then by place in the file.
+
+    Holds the spans that overlap in time, for most recordings one or two; a recorder whose clock
+    jumped back by a minute makes it hold that minute.
+    """
+    pending: list[RawMessage] = []
+    for span in sorted(spans, key=attrgetter('start_ns', 'offset')):
+        ready = bisect_left(pending, span.start_ns, key=_BY_LOG_TIME)
+        yield from pending[:ready]
+        pending = pending[ready:] + load(span)
+        pending.sort(key=_BY_LOG_TIME)
+    yield from pending

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns the definitions that a bag carries into message classes, and raw messages into those.
+
+A type whose definition is missing, broken or refers to something unknown is not readable; the
+others are. Definitions are untrusted text that becomes code, so every name in them is checked.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, MutableMapping
+from typing import Any
+
+from rosbags.interfaces import Nodetype
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+from cosmos_flywheel.bags.records import Channel, RawMessage
+from cosmos_flywheel.core.errors import BagError
+
+HEADER = 'std_msgs/msg/Header'
+TIME = 'builtin_interfaces/msg/Time'
+
+_TYPE_NAME = re.compile(r'[A-Za-z]\w*(/[A-Za-z]\w*){1,2}', re.ASCII)
+_IDENTIFIER = re.compile(r'[A-Za-z_]\w*', re.ASCII)
+_BASE_NAME = re.compile(r'[a-z]+\d*', re.ASCII)
+_IDL_RULE = '=' * 80 + '\n'
+_MAX_DEPTH = 32
+
+Definitions = MutableMapping[str, Any]
+
+
+class MessageTypes:
+    """The message classes of one bag."""
+
+    def __init__(self, channels: Iterable[Channel]) -> None:
+        """Read the definitions of all channels; never raises for a bad one."""
+        channels = list(channels)
+        self._ros1 = {c.msgtype for c in channels if c.encoding == 'ros1'}
+        self._known = _definitions_of(channels)
+        self._stamp_format: dict[str, str | None] = {}
+        self._store = get_typestore(Stores.EMPTY)
+        self._ros2_store: Any = None
+        self._readable: set[str] = set()
+        for channel in channels:
+            if channel.encoding in ('cdr', 'ros1'):
+                self._register(channel.msgtype)
+
+    def readable(self, msgtype: str) -> bool:
+        """Whether messages of the type can be deserialised."""
+        return msgtype in self._readable
+
+    def deserialize(self, message: RawMessage) -> Any:
+        """The message as a dataclass; raises BagError naming topic and type when it cannot."""
+        where = f'{message.topic!r} at {message.log_ns} ns: a {message.msgtype!r}'
+        if message.msgtype not in self._readable:
+            raise BagError(
+                f'{where} has no usable definition in the bag; record with a ROS 2 that has the '
+                'package sourced, or leave the topic out'
+            )
+        try:
+            if message.msgtype in self._ros1:
+                return self._store.deserialize_ros1(message.data, message.msgtype)
+            return self._store.deserialize_cdr(message.data, message.msgtype)
+        except (SerdeError, ArithmeticError, IndexError, MemoryError, ValueError) as error:
+            raise BagError(f'{where} of {len(message.data)} bytes is corrupt ({error})') from error
+
+    def stamp_ns(self, message: RawMessage) -> int | None:
+        """The header stamp, read from the bytes alone; None where there is none or it is zero."""
+        if message.msgtype not in self._stamp_format:
+            self._stamp_format[message.msgtype] = self._stamp_format_of(message.msgtype)
+        layout = self._stamp_format[message.msgtype]
+        if layout is None or len(message.data) < 12:
+            return None
+        big_endian = layout == 'cdr' and message.data[1] == 0
+        seconds, nanoseconds = struct.unpack_from('>iI' if big_endian else '<iI', message.data, 4)
+        return int(seconds) * 10**9 + int(nanoseconds) or None
+
+    def ros2_text(self, msgtype: str) -> str:
+        """The definition as ROS 2 message text, with a ROS 2 header (no `seq`)."""
+        return self._as_ros2().generate_msgdef(msgtype, ros_version=2)[0]
+
+    def to_cdr(self, message: RawMessage) -> bytes:
+        """A ROS 1 message as CDR; raises BagError when it is corrupt."""
+        try:
+            return bytes(self._as_ros2().ros1_to_cdr(message.data, message.msgtype))
+        except (SerdeError, ArithmeticError, IndexError, AssertionError) as error:
+            raise BagError(
+                f'{message.topic!r} at {message.log_ns} ns: a corrupt {message.msgtype!r} ({error})'
+            ) from error
+
+    def _as_ros2(self) -> Any:
+        """The bag's types with the header of ROS 2 instead of that of ROS 1."""
+        if not self._ros1:
+            return self._store
+        if self._ros2_store is None:
+            self._ros2_store = get_typestore(Stores.EMPTY)
+            header = get_typestore(Stores.ROS2_HUMBLE).fielddefs[HEADER]
+            self._ros2_store.register({**self._store.fielddefs, HEADER: header})
+        return self._ros2_store
+
+    def _register(self, msgtype: str) -> None:
+        closure: dict[str, Any] = {}
+        if msgtype in self._readable or not _close(msgtype, self._known, closure):
+            return
+        try:
+            self._store.register(closure)
+            self._store.get_msgdef(msgtype)
+        except Exception:  # noqa: BLE001 - the code generator's failures have no common class
+            return
+        self._readable.add(msgtype)
+
+    def _stamp_format_of(self, msgtype: str) -> str | None:
+        """'cdr' or 'ros1' when the stamp lies at byte 4: after the encapsulation, or after seq."""
+        if msgtype not in self._readable:
+            return None
+        fields = self._store.fielddefs[msgtype][1]
+        first = fields[0][1] if fields else None
+        if first == (Nodetype.NAME, HEADER):
+            return 'ros1' if msgtype in self._ros1 else 'cdr'
+        is_time = first == (Nodetype.NAME, TIME) and fields[0][0] == 'stamp'
+        return 'cdr' if is_time and msgtype not in self._ros1 else None
+
+
+def _definitions_of(channels: Iterable[Channel]) -> Definitions:
+    """Definitions by type; the bag's own before those that ROS 2 ships.
+
+    Bags without definitions were recorded by ROS 2 Humble or older, so its types come first. ROS 1
+    bags always carry theirs; only time and duration are built in.
+    """
+    own: dict[str, Any] = {}
+    has_ros2 = False
+    for channel in channels:
+        has_ros2 = has_ros2 or channel.encoding == 'cdr'
+        for name, definition in _parsed(channel).items():
+            own.setdefault(name, definition)
+    shipped = (Stores.ROS2_HUMBLE, Stores.LATEST) if has_ros2 else (Stores.EMPTY,)
+    return ChainMap(own, *(get_typestore(store).fielddefs for store in shipped))
+
+
+def _parsed(channel: Channel) -> dict[str, Any]:
+    """Types that one channel's schema defines; none when it is broken."""
+    if not _TYPE_NAME.fullmatch(channel.msgtype):
+        return {}
+    try:
+        text = channel.schema.decode()
+        types: dict[str, Any] = {}
+        if channel.schema_encoding in ('ros2msg', 'ros1msg'):
+            types = dict(get_types_from_msg(text, channel.msgtype)) if text.strip() else {}
+        elif channel.schema_encoding in ('ros2idl', 'omgidl'):
+            for part in _idl_parts(text):
+                types.update(get_types_from_idl(part))
+    except Exception:  # noqa: BLE001 - a hostile text breaks the parser in many ways
+        return {}
+    return {name: entry for name, entry in types.items() if _is_sane(name, entry)}
+
+
+def _idl_parts(text: str) -> Iterator[str]:
+    if not text.startswith(f'{_IDL_RULE}IDL: '):
+        yield text
+        return
+    for part in text.split(_IDL_RULE)[1:]:
+        yield part.partition('\n')[2]
+
+
+def _is_sane(name: str, entry: Any) -> bool:
+    """Whether every name is a plain identifier, so that it can stand in generated code."""
+    constants, fields = entry
+    return (
+        bool(_TYPE_NAME.fullmatch(name))
+        and all(_IDENTIFIER.fullmatch(c[0]) and _BASE_NAME.fullmatch(c[1]) for c in constants)
+        and all(_IDENTIFIER.fullmatch(f[0]) and _is_sane_kind(f[1]) for f in fields)
+    )
+
+
+def _is_sane_kind(kind: Any) -> bool:
+    node, detail = kind
+    if node == Nodetype.BASE:
+        return bool(_BASE_NAME.fullmatch(detail[0])) and isinstance(detail[1], int)
+    if node == Nodetype.NAME:
+        return bool(_TYPE_NAME.fullmatch(detail))
+    return isinstance(detail[1], int) and _is_sane_kind(detail[0])
+
+
+def _close(name: str, known: Definitions, closure: dict[str, Any], depth: int = 0) -> bool:
+    """Collect a type and all that it refers to; False when one is unknown or contains itself."""
+    if name in closure:
+        return True
+    if name not in known or depth > _MAX_DEPTH:
+        return False
+    parts = (_part(kind) for _, kind in known[name][1])
+    if not all(_close(part, known, closure, depth + 1) for part in parts if part):
+        return False
+    closure[name] = known[name]
+    return True
+
+
+def _part(kind: Any) -> str | None:
+    """The message type that a field holds, if it holds one."""
+    node, detail = kind
+    if node in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+        return _part(detail[0])
+    return detail if node == Nodetype.NAME else None
