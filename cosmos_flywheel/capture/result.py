@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import isfinite, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class BagTrace:
     """One bag as it was watched, from its first to its last message."""
 
     bag: str
-    """The name to show; never trusted."""
+    """The name to show, unique within the harvest; never trusted."""
     duration_s: float
     times_s: NDArray[np.float64]
     """(N,), non-decreasing: the instants at which channels spoke."""
@@ -82,9 +82,8 @@ class ChannelPeak:
 
     @property
     def ratio(self) -> float:
-        """Score in multiples of the threshold; 0 where either is unknown."""
-        known = isfinite(self.score) and isfinite(self.threshold) and self.threshold > 0
-        return self.score / self.threshold if known else 0.0
+        """Score in multiples of the threshold; NaN where either is unknown."""
+        return self.score / self.threshold if self.threshold > 0 else nan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +112,8 @@ class EpisodeView:
     @property
     def severity(self) -> float:
         """The highest multiple of a threshold among the causes: the order in which to look."""
-        return max((self.peaks[c].ratio for c in self.causes if c in self.peaks), default=0.0)
+        ratios = [self.peaks[c].ratio for c in self.causes if c in self.peaks]
+        return max((r for r in ratios if isfinite(r)), default=0.0)
 
     def without_pictures(self) -> EpisodeView:
         """The same episode in words and numbers only, for harvests with very many of them."""
