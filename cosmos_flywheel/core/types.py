@@ -42,7 +42,7 @@ class ActionChunk:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a world model expects to see at T later instants; any of the three forms may be absent."""
+    """What a world model expects at T later instants; any of the three forms may be absent."""
 
     input_stamp_ns: int
     level: str

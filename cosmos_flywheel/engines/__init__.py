@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""World models behind one interface; `open_engine` makes one by name."""
+
+from __future__ import annotations
+
+import difflib
+
+from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.engines.base import EngineSpec, WorldModel
+from cosmos_flywheel.engines.flow import Flow
+from cosmos_flywheel.engines.persistence import Persistence
+
+__all__ = ['ENGINES', 'EngineSpec', 'WorldModel', 'make_engine']
+
+ENGINES: dict[str, type[Persistence]] = {'persistence': Persistence, 'flow': Flow}
+"""By level name; all of them run on a CPU and need no weights."""
+
+
+def make_engine(level: str, size: tuple[int, int], horizon: int = 2) -> WorldModel:
+    """The named engine for pictures of this (H, W).
+
+    Raises:
+        EngineError: there is no engine of that name.
+
+    """
+    if level not in ENGINES:
+        near = difflib.get_close_matches(level, ENGINES, n=1)
+        hint = f'; did you mean {near[0]!r}?' if near else f'; there are {", ".join(ENGINES)}'
+        raise EngineError(f'unknown engine {level!r}{hint}')
+    return ENGINES[level](size, horizon)

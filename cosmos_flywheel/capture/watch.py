@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of one robot → moments: what was known at a tick beside what had been predicted for it.
+
+The same objects serve a recorded bag and the live nodes; nothing here knows where messages come
+from, and nothing reads ahead of the stamp that it judges.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import numpy as np
+
+from cosmos_flywheel.bags.picture import decode_picture, peek_size
+from cosmos_flywheel.bags.stamp import header_stamp_ns
+from cosmos_flywheel.core.channels import (
+    Channel,
+    ClockChannel,
+    Moment,
+    PictureChannel,
+    StateChannel,
+    StreamChannel,
+    TrackingChannel,
+)
+from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.errors import ConfigError, PictureError
+from cosmos_flywheel.core.source import Source, SourceReader
+from cosmos_flywheel.core.timeline import NS, Tick, Timeline
+from cosmos_flywheel.core.types import ActionChunk, Observation, Picture
+from cosmos_flywheel.engines.base import WorldModel
+
+HEADERLESS_OFFSET_NS = NS
+"""Messages without a header carry the time of recording; where that clock differs from the
+headers' by more than this, the difference is taken off."""
+
+
+class Watcher:
+    """Decodes, aligns and predicts; feed it messages in the order of arrival.
+
+    Args:
+        robot: which topics mean what.
+        engine: a world model, opened here; the caller closes it.
+        topics: those of the robot's topics that this source has.
+
+    """
+
+    def __init__(self, robot: Robot, engine: WorldModel, topics: Collection[str]) -> None:
+        self.robot = robot
+        self.engine = engine
+        self.cameras = {c.topic: c.name for c in robot.cameras if c.topic in topics}
+        self._readers = [(s, s.reader()) for s in (*robot.state_sources, *robot.action_sources)]
+        self.topics = tuple(t for t in robot.topics if t in topics)
+        watched = [*self.cameras, *(s.topic for s, _ in self._readers if s.topic in topics)]
+        self.watched = tuple(dict.fromkeys(watched))
+        self.counts: Counter[str] = Counter()
+        self.notes: dict[str, str] = {}
+        self.predictions = 0
+        self._sizes: dict[str, tuple[int, int]] = {}
+        self._clock = ClockChannel(self.watched)
+        self._recorded_offset_ns: int | None = None
+        self._timeline = self._make_timeline(topics)
+        self._hindsight = Hindsight(robot, engine)
+        self.channels: tuple[Channel, ...] = tuple(self._make_channels())
+
+    def take(self, topic: str, log_ns: int, message: Any) -> list[Moment]:
+        """Take one message in; returns the moments that it completes."""
+        stamp_ns = self._stamp(topic, log_ns, message)
+        ticks: list[Tick] = []
+        if topic in self.watched:
+            self._clock.arrived(topic, stamp_ns)
+            if topic not in self.cameras:
+                self._timeline.note(topic, stamp_ns)
+        if topic in self.cameras:
+            ticks += self._take_picture(topic, stamp_ns, message)
+        for source, reader in self._readers:
+            if topic in source.context_topics:
+                reader.learn(message)
+            if topic == source.topic:
+                ticks += self._take_values(source, reader, stamp_ns, message)
+        return self._moments(ticks)
+
+    def finish(self) -> list[Moment]:
+        """The moments that still wait at the end of a recording."""
+        moments = self._moments(self._timeline.flush())
+        for source, losses in self._timeline.losses.items():
+            if losses.out_of_order:
+                self.counts[f'{source.split()[-1]}: out of order'] += losses.out_of_order
+            if losses.resets:
+                self.counts[f'{source.split()[-1]}: clock began anew'] += losses.resets
+        return moments
+
+    def _make_timeline(self, topics: Collection[str]) -> Timeline:
+        primary_first = sorted(
+            (c for c in self.robot.cameras if c.topic in topics), key=lambda c: not c.primary
+        )
+        robot = self.robot
+        sources = (*robot.state_sources, *robot.action_sources)
+        present = [c.name for c in primary_first] + [s.key for s in sources if s.topic in topics]
+        if not present:
+            raise ConfigError(
+                f'none of the topics of robot {robot.name!r} is here ({", ".join(robot.topics)}); '
+                f'see what is with `flywheel inspect`, and write a robot file with `flywheel init`'
+            )
+        return Timeline(
+            cameras=[c.name for c in primary_first],
+            state=[(s.key, len(s.names)) for s in robot.state_sources],
+            action=[(s.key, len(s.names)) for s in robot.action_sources],
+            clock_hz=robot.clock.hz,
+            pacer=present[0],
+            max_age_ns=robot.clock.max_age_ns,
+        )
+
+    def _make_channels(self) -> Iterable[Channel]:
+        """Those that this source can feed."""
+        robot, present = self.robot, set(self.watched)
+        has_state = any(s.topic in present for s in robot.state_sources)
+        if self.cameras:
+            yield PictureChannel(self.engine.spec.size)
+        if has_state:
+            yield StateChannel(robot.state_names)
+        if has_state and robot.tracking_pairs:
+            yield TrackingChannel(
+                robot.tracking_pairs,
+                [robot.state_names[s] for _, s in robot.tracking_pairs],
+                robot.clock.hz,
+            )
+        yield StreamChannel(self.watched, tuple(self.cameras.values()))
+        yield self._clock
+
+    def _take_picture(self, topic: str, stamp_ns: int, message: Any) -> list[Tick]:
+        """Decode a picture; one that cannot be decoded is counted and has not come."""
+        try:
+            self._note_size(topic, peek_size(message))
+            picture = decode_picture(message, shrink_to=self.engine.spec.size)
+        except PictureError as error:
+            self.counts[f'{topic}: undecodable'] += 1
+            self.notes.setdefault(topic, f'{topic}: {error}')
+            return []
+        self.counts['pictures'] += 1
+        self._timeline.note(topic, stamp_ns)
+        return self._timeline.push(self.cameras[topic], stamp_ns, picture)
+
+    def _take_values(
+        self, source: Source, reader: SourceReader, stamp_ns: int, message: Any
+    ) -> list[Tick]:
+        values = reader.read(message)
+        if values is None:
+            return []
+        unreal = int(len(values) - np.isfinite(values).sum())
+        if unreal:
+            self.counts[f'{source.topic}: not finite or missing'] += unreal
+            values = np.where(np.isfinite(values), values, np.float32(np.nan))
+        return self._timeline.push(source.key, stamp_ns, values)
+
+    def _note_size(self, topic: str, size: tuple[int, int]) -> None:
+        before = self._sizes.setdefault(topic, size)
+        if before != size:
+            self._sizes[topic] = size
+            self.counts[f'{topic}: size changed'] += 1
+
+    def _stamp(self, topic: str, log_ns: int, message: Any) -> int:
+        """The header's stamp; for a message without one, the time of recording on that clock."""
+        offset_ns = self.robot.clock.offset_ns(topic)
+        stamp_ns = header_stamp_ns(message)
+        if stamp_ns is None:
+            return log_ns + (self._recorded_offset_ns or 0) + offset_ns
+        if self._recorded_offset_ns is None:
+            apart_ns = stamp_ns - log_ns
+            self._recorded_offset_ns = apart_ns if abs(apart_ns) > HEADERLESS_OFFSET_NS else 0
+        return stamp_ns + offset_ns
+
+    def _moments(self, ticks: Iterable[Tick]) -> list[Moment]:
+        moments = [self._hindsight.moment(tick) for tick in ticks]
+        self.predictions += sum(
+            m.predicted_state is not None or m.predicted is not None for m in moments
+        )
+        return moments
+
+
+class Hindsight:
+    """Asks the engine what should be seen now, from an earlier tick and the commands since."""
+
+    def __init__(self, robot: Robot, engine: WorldModel) -> None:
+        self._robot = robot
+        self._engine = engine
+        self._ticks: deque[Tick] = deque(maxlen=engine.spec.chunk + 1)
+        engine.open(robot.name, robot.task)
+
+    def moment(self, tick: Tick) -> Moment:
+        """The tick beside its prediction; without one until the session has a past."""
+        if self._ticks and self._ticks[-1].segment != tick.segment:
+            self._ticks.clear()
+            self._engine.open(self._robot.name, self._robot.task)
+        self._ticks.append(tick)
+        if len(self._ticks) <= self._engine.spec.chunk:
+            return Moment(tick)
+        begin, *later = self._ticks
+        chunk = ActionChunk(
+            np.array([t.stamp_ns for t in later], np.int64),
+            np.stack([t.action for t in list(self._ticks)[:-1]]),
+        )
+        prediction = self._engine.predict(
+            Observation(begin.stamp_ns, _primary(begin), begin.state), chunk
+        )
+        state = None if prediction.state is None else prediction.state[-1]
+        if prediction.frames is None or tick.picture is None:
+            return Moment(tick, predicted_state=state)
+        residual = self._engine.residual(prediction, len(later) - 1, tick.picture)
+        return Moment(tick, prediction.frames[-1], residual, state)
+
+
+def _primary(tick: Tick) -> dict[str, Picture]:
+    """The only picture that engines are shown."""
+    return {} if tick.picture is None else {'primary': tick.picture}

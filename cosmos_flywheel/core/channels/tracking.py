@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tracking error: what was commanded against what was reached."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from cosmos_flywheel.core.channels.base import Elementwise, Moment
+from cosmos_flywheel.core.types import Vector
+
+LAG_S = 0.2
+"""A command may take this long to be followed before the difference counts."""
+FLOOR = 2e-3
+"""In the commands' own unit (m, rad, m/s …)."""
+
+
+class TrackingChannel(Elementwise):
+    """The least |commanded − reached| over the commands of the last moments, per pair.
+
+    Taking the least over a lag forgives a servo that follows late; one that does not follow
+    at all is not forgiven.
+
+    Args:
+        pairs: (action index, state index) that mean the same quantity in the same unit.
+        names: one per pair.
+        clock_hz: rate of the ticks.
+
+    """
+
+    name = 'tracking_error'
+    adaptive = True
+
+    def __init__(
+        self, pairs: Sequence[tuple[int, int]], names: Sequence[str], clock_hz: float
+    ) -> None:
+        self.elements = tuple(names)
+        self.floors = np.full(len(self.elements), FLOOR, np.float32)
+        self._actions = np.array([a for a, _ in pairs], np.intp)
+        self._states = np.array([s for _, s in pairs], np.intp)
+        self._commands: deque[Vector] = deque(maxlen=1 + round(LAG_S * clock_hz))
+
+    def evidence(self, moment: Moment) -> Vector:
+        """NaN while no command, or no state, is known."""
+        self._commands.append(moment.tick.action[self._actions])
+        errors = np.abs(np.stack(self._commands) - moment.tick.state[self._states])
+        least: Vector = np.fmin.reduce(errors, axis=0)
+        return least
+
+    def reset(self) -> None:
+        """Forget earlier commands."""
+        self._commands.clear()
