@@ -7,9 +7,8 @@ kept; a version that this package does not know is refused.
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +20,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from cosmos_flywheel.core.errors import SchemaError
 from cosmos_flywheel.core.lineage import canonical_json
+from cosmos_flywheel.core.settings import nearest
 
 _SUFFIX = '.json'
 _LONGEST_REASON = 300
@@ -65,15 +65,6 @@ def read_document(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise SchemaError(f'{path}: holds no fields; it should begin with "schema"')
     return document
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for an error message: the nearest known words, or all of them when none is near."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    if close:
-        return 'did you mean ' + ' or '.join(repr(k) for k in close) + '?'
-    return 'known: ' + (', '.join(known) or 'none')
 
 
 def _check_version(document: Mapping[str, Any], name: str, where: str) -> None:

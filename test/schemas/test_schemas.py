@@ -94,7 +94,10 @@ def test_a_long_value_is_cut_in_the_message() -> None:
 
 
 def test_numpy_numbers_and_tuples_are_accepted() -> None:
-    document = example('calibration-v1') | {'size': (np.int64(192), 320), 'clock_hz': np.float32(15)}
+    document = example('calibration-v1') | {
+        'size': (np.int64(192), 320),
+        'clock_hz': np.float32(15),
+    }
     schemas.check(document, 'calibration-v1')
 
 
@@ -103,7 +106,9 @@ def test_nan_is_refused_by_name() -> None:
         schemas.check(example('calibration-v1') | {'clock_hz': float('nan')}, 'calibration-v1')
 
 
-@pytest.mark.parametrize('name', ['../clip.mcap', '/etc/passwd', 'a/../../b', '.hidden', 'a\\b', ''])
+@pytest.mark.parametrize(
+    'name', ['../clip.mcap', '/etc/passwd', 'a/../../b', '.hidden', 'a\\b', '']
+)
 def test_files_cannot_lie_outside_their_episode(name: str) -> None:
     document = example('episode-v1')
     document['clip']['file'] = name
