@@ -25,6 +25,8 @@ def share_tree(folder):
 
 
 setup(
+    # Here and not in setup.cfg: colcon cannot read the object that setuptools makes of it there.
+    python_requires='>=3.10',
     # rosidl fixes the module's name; BuildMessages makes it and the libraries that it loads.
     ext_modules=[Extension(f'{PACKAGE}.{PACKAGE}_s__rosidl_typesupport_c', sources=[])],
     cmdclass={'build_ext': BuildMessages},

@@ -31,6 +31,7 @@ def clean_environment(**extra: str) -> dict[str, str]:
 def run_checked(command: Sequence[str | Path], *, timeout_s: float = 280, **options) -> str:
     """Run a command to its end and return its output; a failure shows it."""
     options.setdefault('env', clean_environment())
+    options.setdefault('cwd', '/')  # from the repository, its own package would be imported
     done = subprocess.run(
         [str(part) for part in command],
         stdout=subprocess.PIPE,

@@ -78,9 +78,8 @@ def test_an_installation_without_messages_says_so_when_they_are_imported(
         'try:\n    import cosmos_flywheel.msg\n'
         'except ImportError as error:\n    print(cosmos_flywheel.__file__, error)\n'
     )
-    said = run(
-        [sys.executable, '-c', probe], env=environment(PYTHONPATH=str(tmp_path / 'target'))
-    )
+    env = environment(PYTHONPATH=str(tmp_path / 'target'))
+    said = run([sys.executable, '-c', probe], env=env)
     assert said.startswith(str(tmp_path / 'target'))
     assert 'installed without its ROS 2 messages' in said
     assert not list((tmp_path / 'target').rglob('*.so'))
