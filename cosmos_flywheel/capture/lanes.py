@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns a channel's scores into the geometry of one lane, however long the bag: no peak is lost.
+"""Turns a channel's scores into the geometry of one lane, however long the bag; no peak is lost.
 
-A lane is 1000 wide and 100 high, y pointing down. Scores are drawn in multiples of their threshold,
-linear up to it (the lower half) and logarithmic above it (the upper half, up to `TOP_RATIO`).
+A lane is 1000 wide and 100 high, y pointing down. Scores are drawn in multiples of their
+threshold: linear up to it (the lower half), logarithmic above it (the upper half, up to
+`TOP_RATIO`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import log, nan
+from math import ceil, floor, log, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def span_boxes(spans: Iterable[Span], start_s: float, end_s: float) -> tuple[Spa
 
 
 def reduce_minmax(x: Values, values: Values, bin_width: float) -> tuple[Values, Values]:
-    """Thin a curve to the lowest and the highest point of each bin, in order; all values finite."""
+    """Thin a finite curve to the lowest and the highest point of each bin, in order."""
     bins = np.floor(x / bin_width)
     order = np.lexsort((values, bins))
     first = np.flatnonzero(np.diff(bins[order], prepend=nan))
@@ -106,8 +107,8 @@ def time_ticks(start_s: float, end_s: float, count: int = 8) -> tuple[tuple[floa
     """Round times inside a window, at most about `count`, and the digits that they need."""
     rough = max(end_s - start_s, 1e-6) / count
     step, digits = next((s for s in _STEPS if s[0] >= rough), (rough, 0))
-    ticks = np.arange(np.ceil(start_s / step - 1e-9), np.floor(end_s / step + 1e-9) + 1) * step + 0.0
-    return tuple(float(t) for t in ticks), digits
+    first, last = ceil(start_s / step - 1e-9), floor(end_s / step + 1e-9)
+    return tuple(i * step for i in range(first, last + 1)), digits
 
 
 def _mark_gaps(
@@ -132,8 +133,7 @@ def _runs(x: Values, mask: NDArray[np.bool_]) -> list[Span]:
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
     ends = np.append(x, max(WIDTH, float(x[-1])) if len(x) else WIDTH)
     return [
-        (float(x[a]), float(ends[b] - x[a]))
-        for a, b in zip(edges[::2], edges[1::2], strict=True)
+        (float(x[a]), float(ends[b] - x[a])) for a, b in zip(edges[::2], edges[1::2], strict=True)
     ]
 
 

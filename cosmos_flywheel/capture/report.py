@@ -10,21 +10,13 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 
-from cosmos_flywheel.capture.evidence import (
-    STRIP_ROWS,
-    encode_jpeg,
-    fit,
-    residual_top,
-    strip_cells,
-    unpack_frame,
-)
 from cosmos_flywheel.capture.lanes import Lane, lay_lanes, span_boxes, time_ticks, x_of
+from cosmos_flywheel.capture.media import Media, illustrate
 from cosmos_flywheel.capture.page import (
     asset,
     clock_words,
@@ -36,19 +28,12 @@ from cosmos_flywheel.capture.page import (
 from cosmos_flywheel.capture.result import (
     BagTrace,
     ChannelPeak,
-    ClipFrame,
     EpisodeView,
     HarvestResult,
     Span,
 )
-from cosmos_flywheel.core.errors import PictureError, StoreError
-from cosmos_flywheel.core.types import Picture
-from cosmos_flywheel.video.encode import encode_webm
+from cosmos_flywheel.core.errors import StoreError
 
-MEDIA_BYTES = 10_000_000
-"""Pictures and videos of one report together; a third more once they are text."""
-MAX_VIDEOS = 12
-MAX_STRIPS = 48
 MAX_TIMELINES = 200
 TIMELINE_BINS = 480
 CARD_BINS = 240
@@ -71,33 +56,6 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
-    """A video and the bar below it: which part is in alarm, where the onset is."""
-
-    webm: bytes
-    poster: bytes
-    duration_s: float
-    onset_x: float
-    alarms: tuple[Span, ...]
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """Rows of JPEG pictures around the onset."""
-
-    times: tuple[str, ...]
-    after: tuple[bool, ...]
-    rows: tuple[tuple[str, tuple[bytes | None, ...]], ...]
-    top: float
-
-    @property
-    def size(self) -> int:
-        """Bytes of all pictures."""
-        return sum(len(p) for _, cells in self.rows for p in cells if p)
-
-
-@dataclass(frozen=True, slots=True)
 class Card:
     """One episode as the page shows it."""
 
@@ -107,11 +65,8 @@ class Card:
     window: Span | None
     """Across its bag's timeline, as (x, width)."""
     onset_x: float
-    strip: Strip | None
-    film: Film | None
+    media: Media
     plot: Plot | None
-    missing: str
-    """What is not shown here, and why."""
 
     @property
     def onset_share(self) -> float:
@@ -193,108 +148,7 @@ def tally(episodes: Sequence[EpisodeView]) -> dict[str, int]:
     return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 
-def illustrate(
-    episodes: Sequence[EpisodeView], budget_bytes: int = MEDIA_BYTES
-) -> dict[int, tuple[Strip | None, Film | None, str]]:
-    """Strips and videos for the strongest episodes, by position, within a budget of bytes."""
-    order = sorted(range(len(episodes)), key=lambda i: (-episodes[i].severity, i))
-    made: dict[int, tuple[Strip | None, Film | None, str]] = {}
-    left = budget_bytes
-    for rank, index in enumerate(order[:MAX_STRIPS]):
-        strip = draw_cells(episodes[index])
-        strip = strip if strip and strip.size <= left else None
-        left -= strip.size if strip else 0
-        film, note = None, ''
-        if rank < MAX_VIDEOS and left > 0:
-            film, note = _try_film(episodes[index], left)
-        left -= len(film.webm) + len(film.poster) if film else 0
-        made[index] = (strip, film, note)
-    return made
-
-
-def draw_cells(view: EpisodeView) -> Strip | None:
-    """The strip of one episode as single JPEG pictures; None without pictures."""
-    if not view.strip:
-        return None
-    cells = strip_cells(view.strip)
-    packed = [tuple(None if p is None else encode_jpeg(p) for p in column) for column in cells]
-    offsets = [column.time_s - view.onset_s for column in view.strip]
-    return Strip(
-        times=tuple(offset_words(o) for o in offsets),
-        after=tuple(o >= -0.005 for o in offsets),
-        rows=tuple((n, tuple(c[i] for c in packed)) for i, n in enumerate(STRIP_ROWS)),
-        top=residual_top(view.strip),
-    )
-
-
-def shoot_film(view: EpisodeView) -> Film:
-    """The video of one episode, framed in red while an alarm stands.
-
-    Raises:
-        PictureError: No frames, or one that is no JPEG.
-    """
-    frames = _increasing(view.clip)
-    if not frames:
-        raise PictureError('no pictures were kept')
-    pictures = [unpack_frame(frame) for frame in frames]
-    height, width = pictures[0].shape[:2]
-    framed = [
-        _frame_red(fit(picture, width, height)) if frame.alarm else fit(picture, width, height)
-        for frame, picture in zip(frames, pictures, strict=True)
-    ]
-    times_s = [frame.time_s for frame in frames]
-    step_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1.0
-    end_s = times_s[-1] + step_s
-    poster = min(frames, key=lambda frame: abs(frame.time_s - view.onset_s))
-    skipped = len(view.clip) - len(frames)
-    return Film(
-        webm=encode_webm(framed, 1 / step_s, times_s=times_s),
-        poster=poster.jpeg,
-        duration_s=end_s - times_s[0],
-        onset_x=min(1000.0, max(0.0, x_of(view.onset_s, times_s[0], end_s))),
-        alarms=span_boxes(_alarm_spans(frames, end_s), times_s[0], end_s),
-        note=f'{skipped} pictures whose time did not advance are left out.' if skipped else '',
-    )
-
-
-def _try_film(view: EpisodeView, left_bytes: int) -> tuple[Film | None, str]:
-    if not view.clip:
-        return None, ''
-    try:
-        film = shoot_film(view)
-    except PictureError as error:
-        return None, f'The video could not be made: {error}'
-    if len(film.webm) + len(film.poster) > left_bytes:
-        return None, ''
-    return film, film.note
-
-
-def _increasing(clip: Sequence[ClipFrame]) -> list[ClipFrame]:
-    kept: list[ClipFrame] = []
-    for frame in clip:
-        if not kept or frame.time_s - kept[-1].time_s >= 0.002:
-            kept.append(frame)
-    return kept
-
-
-def _alarm_spans(frames: Sequence[ClipFrame], end_s: float) -> Iterator[Span]:
-    edges_s = [*(frame.time_s for frame in frames), end_s]
-    for alarm, run in groupby(range(len(frames)), key=lambda i: frames[i].alarm):
-        if alarm:
-            indices = list(run)
-            yield edges_s[indices[0]], edges_s[indices[-1] + 1]
-
-
-def _frame_red(picture: Picture) -> Picture:
-    framed = picture.copy()
-    edge = max(2, picture.shape[1] // 100)
-    framed[:edge] = framed[-edge:] = framed[:, :edge] = framed[:, -edge:] = (214, 60, 32)
-    return framed
-
-
-def _sections(
-    result: HarvestResult, media: Mapping[int, tuple[Strip | None, Film | None, str]]
-) -> Iterator[Section]:
+def _sections(result: HarvestResult, media: Mapping[int, Media]) -> Iterator[Section]:
     """One section per bag; an episode of an unlisted bag gets a section of its own."""
     known = {bag.bag for bag in result.bags}
     strays = dict.fromkeys(e.bag for e in result.episodes if e.bag not in known)
@@ -317,13 +171,14 @@ def _sections(
 def _in_order(episodes: Sequence[EpisodeView], traces: Sequence[BagTrace]) -> list[int]:
     """Positions of the episodes in the order of the page: by bag, then by onset."""
     place = {trace.bag: i for i, trace in enumerate(traces)}
-    return sorted(range(len(episodes)), key=lambda i: (place[episodes[i].bag], episodes[i].onset_s))
+    keys = [(place[e.bag], e.onset_s) for e in episodes]
+    return sorted(range(len(episodes)), key=keys.__getitem__)
 
 
 def lay_plot(
     trace: BagTrace, start_s: float, end_s: float, bins: int, onset_s: float | None = None
 ) -> Plot | None:
-    """All lanes of a bag between two times; tick labels count from the onset where one is given."""
+    """All lanes of a bag between two times; times count from the onset where one is given."""
     if not trace.channels or not end_s > start_s:
         return None
     zero_s, words = (0.0, clock_words) if onset_s is None else (onset_s, offset_words)
@@ -342,9 +197,8 @@ def _card(
     number: int,
     view: EpisodeView,
     trace: BagTrace,
-    media: tuple[Strip | None, Film | None, str] | None,
+    media: Media | None,
 ) -> Card:
-    strip, film, note = media or (None, None, '')
     spans = span_boxes([(view.start_s, view.end_s)], 0.0, trace.duration_s)
     lanes = lay_plot(trace, view.start_s, view.end_s, CARD_BINS, view.onset_s) if media else None
     return Card(
@@ -353,20 +207,9 @@ def _card(
         link='./' + quote(view.folder.encode('utf-8', 'replace')) if view.folder else '',
         window=spans[0] if spans else None,
         onset_x=x_of(view.onset_s, 0.0, trace.duration_s),
-        strip=strip,
-        film=film,
+        media=media or Media(note='Among so many episodes only the strongest show pictures.'),
         plot=lanes,
-        missing=note or _missing(strip, film, media is not None),
     )
-
-
-def _missing(strip: Strip | None, film: Film | None, chosen: bool) -> str:
-    if strip and film:
-        return ''
-    if not chosen:
-        return 'Among many episodes only the strongest are shown with pictures.'
-    lacking = ' and '.join(['video'] * (film is None) + ['strip'] * (strip is None))
-    return f'No {lacking} here: none was kept, or the report would become too large.'
 
 
 def _promised(bags: Sequence[BagTrace]) -> dict[str, bool]:

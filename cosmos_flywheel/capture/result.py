@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one harvest found, as values that a report can draw: traces of the bags, views of the episodes.
+"""What one harvest found, as values to draw: traces of the bags, views of the episodes.
 
 All times are seconds from the bag's first message.
 """
