@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
-import lz4.frame
+import lz4.frame  # type: ignore[import-untyped]
 import zstandard
 
 from cosmos_flywheel.core.errors import BagError
@@ -103,7 +103,9 @@ def unpack_file(path: Path, target: Path) -> None:
                         'unpack it with `zstd -d` if you trust it, and name the result'
                     )
     except zstandard.ZstdError as error:
-        raise BagError(f'{path}: corrupt zstd file ({error}); copy it from the robot anew') from error
+        raise BagError(
+            f'{path}: corrupt zstd file ({error}); copy it from the robot anew'
+        ) from error
     except OSError as error:
         free = shutil.disk_usage(target.parent).free
         raise BagError(
@@ -133,19 +135,20 @@ def _unbz2(data: bytes, size_bytes: int) -> bytes:
 
 def _pieces(data: bytes, compression: str) -> Iterator[bytes]:
     """Unpack step by step, so that a cut or a flipped byte costs no more than one step."""
-    if compression in _PLAIN:
+    if compression in ('', 'none'):
         yield data
         return
-    step: Callable[[bytes], bytes] = {
-        'zstd': lambda: zstandard.ZstdDecompressor().decompressobj().decompress,
-        'lz4': lambda: lz4.frame.LZ4FrameDecompressor().decompress,
-        'bz2': lambda: bz2.BZ2Decompressor().decompress,
-    }[compression]()
+    step: Callable[[bytes], bytes]
+    if compression == 'zstd':
+        step = zstandard.ZstdDecompressor().decompressobj().decompress
+    elif compression == 'lz4':
+        step = lz4.frame.LZ4FrameDecompressor().decompress
+    else:
+        step = bz2.BZ2Decompressor().decompress
     for start in range(0, len(data), _STEP_BYTES):
         yield step(data[start : start + _STEP_BYTES])
 
 
-_PLAIN = frozenset({'', 'none'})
 _UNPACKERS: dict[str, Callable[[bytes, int], bytes]] = {
     '': _plain,
     'none': _plain,

@@ -63,7 +63,9 @@ def bag_files(path: Path) -> BagFiles:
     try:
         names = {entry.name for entry in path.iterdir()}
     except OSError as error:
-        raise BagError(f'{path}: cannot be read ({error.strerror}); check its permissions') from error
+        raise BagError(
+            f'{path}: cannot be read ({error.strerror}); check its permissions'
+        ) from error
     if METADATA not in names:
         return _by_name(path)
     return _by_metadata(path)
@@ -109,7 +111,9 @@ def _by_metadata(path: Path) -> BagFiles:
     try:
         about = _read_metadata(path / METADATA)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
-        note = f'{METADATA} is unreadable ({_first_line(error)}); the files were taken by their names'
+        note = (
+            f'{METADATA} is unreadable ({_first_line(error)}); the files were taken by their names'
+        )
         plain = _by_name(path)
         return BagFiles(plain.files, notes=(note,))
     files = tuple(_inside(path, name) for name in about['relative_file_paths'])
@@ -132,7 +136,9 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         size_bytes = path.stat().st_size
         text = path.read_bytes() if size_bytes <= _MAX_METADATA_BYTES else b''
     except OSError as error:
-        raise BagError(f'{path}: cannot be read ({error.strerror}); check its permissions') from error
+        raise BagError(
+            f'{path}: cannot be read ({error.strerror}); check its permissions'
+        ) from error
     about = yaml.load(text, Loader=getattr(yaml, 'CSafeLoader', yaml.SafeLoader))
     about = about['rosbag2_bagfile_information']
     names = about['relative_file_paths']
@@ -146,8 +152,8 @@ def _inside(folder: Path, name: str) -> Path:
     pure = PurePosixPath(name.replace('\\', '/'))
     if pure.is_absolute() or '..' in pure.parts or '\0' in name:
         raise BagError(
-            f'{folder / METADATA}: names {name!r}, which lies outside of the bag; do not trust this '
-            'bag, or correct relative_file_paths'
+            f'{folder / METADATA}: names {name!r}, which lies outside of the bag; do not '
+            'trust this bag, or correct relative_file_paths'
         )
     return folder / pure if (folder / pure).exists() else folder / pure.name
 
@@ -163,11 +169,9 @@ def _last_ns(about: Mapping[str, Any]) -> int | None:
 def _qos(about: Mapping[str, Any]) -> dict[str, object]:
     profiles: dict[str, object] = {}
     for entry in about.get('topics_with_message_count') or ():
-        try:
-            topic = entry['topic_metadata']
-            profiles[str(topic['name'])] = topic['offered_qos_profiles']
-        except (KeyError, TypeError):
-            continue
+        topic = entry.get('topic_metadata') if isinstance(entry, dict) else None
+        if isinstance(topic, dict):
+            profiles[str(topic.get('name'))] = topic.get('offered_qos_profiles')
     return profiles
 
 

@@ -30,7 +30,7 @@ from cosmos_flywheel.bags.compression import (
     unpack_prefix,
 )
 from cosmos_flywheel.bags.records import Channel, Loss, RawMessage, offers_latched
-from cosmos_flywheel.bags.spans import Span, in_log_order
+from cosmos_flywheel.bags.spans import Span, in_log_order, loss_of, wanted_spans
 from cosmos_flywheel.core.errors import BagError
 
 MAGIC = b'\x89MCAP0\r\n'
@@ -105,13 +105,7 @@ class McapFile:
             for key, channel in self._channels.items()
             if topics is None or channel.topic in topics
         }
-        spans = [
-            span
-            for span in self._spans
-            if span.start_ns < stop_ns
-            and span.last_ns >= start_ns
-            and (span.channel_ids is None or not span.channel_ids.isdisjoint(wanted))
-        ]
+        spans = wanted_spans(self._spans, wanted, start_ns, stop_ns)
         return in_log_order(spans, lambda span: self._load(span, wanted, start_ns, stop_ns))
 
     def _load(
@@ -132,7 +126,7 @@ class McapFile:
                             RawMessage(channel.topic, channel.msgtype, log_ns, data, publish_ns)
                         )
         except _PARSE_ERRORS as error:
-            self._lose_chunk(span, error)
+            self._losses[(span.offset, '')] = loss_of(span, self.path, error)
         return messages
 
     def _unpacked(self, span: Span, channel: Channel, data: bytes) -> bytes | None:
@@ -144,14 +138,6 @@ class McapFile:
             what = f'{self.path.name}: messages of {channel.topic!r} cannot be unpacked: {error}'
             self._losses[(span.offset, channel.topic)] = Loss(what, messages=1)
             return None
-
-    def _lose_chunk(self, span: Span, error: Exception) -> None:
-        self._losses[(span.offset, '')] = Loss(
-            f'{self.path.name}: the chunk at byte {span.offset} '
-            f'({(span.last_ns - span.start_ns) / 1e9:.3f} s, {span.messages or "unknown"} messages)'
-            f' cannot be read: {error}',
-            messages=span.messages,
-        )
 
     def _records_of(self, span: Span) -> bytes:
         if span.is_run:
@@ -266,7 +252,7 @@ class McapFile:
                 payload = self._read(offset + _HEAD.size, end - offset - _HEAD.size)
                 self._note(opcode, ReadDataStream(BytesIO(payload)))
         except _PARSE_ERRORS as error:
-            self._lose_chunk(Span(offset, 0, 0), error)
+            self._losses[(offset, '')] = loss_of(Span(offset, 0, 0), self.path, error)
 
     def _index(self, span: Span) -> None:
         """Count what a span holds, note its channels, and keep it if it has messages."""
@@ -361,8 +347,8 @@ def _whole_records(raw: bytes) -> bytes:
     """Without the record that is cut at the end."""
     whole = 0
     try:
-        for _, _, whole in _walk(raw):
-            pass
+        for _, _, end in _walk(raw):
+            whole = end
     except (struct.error, UnpackError):
         pass
     return raw[:whole]

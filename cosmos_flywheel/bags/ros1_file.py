@@ -22,7 +22,7 @@ from cosmos_flywheel.bags.compression import (
     unpack_prefix,
 )
 from cosmos_flywheel.bags.records import ALWAYS_LATCHED, Channel, Loss, RawMessage
-from cosmos_flywheel.bags.spans import Span, in_log_order
+from cosmos_flywheel.bags.spans import Span, in_log_order, loss_of, wanted_spans
 from cosmos_flywheel.core.errors import BagError
 
 MAGIC = b'#ROSBAG V2.0\n'
@@ -100,13 +100,7 @@ class Ros1File:
             for key, channel in self._channels.items()
             if topics is None or channel.topic in topics
         }
-        spans = [
-            span
-            for span in self._spans
-            if span.start_ns < stop_ns
-            and span.last_ns >= start_ns
-            and (span.channel_ids is None or not span.channel_ids.isdisjoint(wanted))
-        ]
+        spans = wanted_spans(self._spans, wanted, start_ns, stop_ns)
         return in_log_order(spans, lambda span: self._load(span, wanted, start_ns, stop_ns))
 
     def _load(
@@ -124,16 +118,8 @@ class Ros1File:
                     data = raw[record.at : record.end]
                     messages.append(RawMessage(channel.topic, channel.msgtype, log_ns, data))
         except _PARSE_ERRORS as error:
-            self._lose(span, error)
+            self._losses[span.offset] = loss_of(span, self.path, error)
         return messages
-
-    def _lose(self, span: Span, error: Exception) -> None:
-        self._losses[span.offset] = Loss(
-            f'{self.path.name}: the chunk at byte {span.offset} '
-            f'({(span.last_ns - span.start_ns) / 1e9:.3f} s, {span.messages or "unknown"} messages)'
-            f' cannot be read: {error}',
-            messages=span.messages,
-        )
 
     def _records_of(self, span: Span) -> bytes:
         chunk = self._record(span.offset)
@@ -216,7 +202,7 @@ class Ros1File:
                     counts[_u32(record.fields[b'conn'])] += 1
                     times.append(_time_ns(record.fields[b'time']))
         except _PARSE_ERRORS as error:
-            self._lose(span, error)
+            self._losses[span.offset] = loss_of(span, self.path, error)
             return
         if times:
             self._add(replace(span, start_ns=min(times), last_ns=max(times)), counts)

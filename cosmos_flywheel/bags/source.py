@@ -104,7 +104,9 @@ class BagSource:
         read = self.message_count - sum(loss.messages for loss in losses)
         expected = self._known.messages_expected
         if expected is not None and read < expected:
-            losses.append(Loss(f'{expected - read} of {expected} messages of metadata.yaml are gone'))
+            losses.append(
+                Loss(f'{expected - read} of {expected} messages of metadata.yaml are gone')
+            )
         if not losses:
             return None
         return Damage(
@@ -192,19 +194,21 @@ class BagSource:
 
     def _open_files(self, stack: ExitStack) -> list[StorageFile]:
         """Open every file; one that is spoilt as a whole is a loss, unless it is the only one."""
-        files: list[StorageFile] = []
-        for number, path in enumerate(self._known.files):
-            try:
-                file = _open_file(path, number, stack)
-            except BagError as error:
-                if len(self._known.files) == 1:
-                    raise
-                self._losses.append(Loss(str(error)))
-            else:
-                files.append(stack.enter_context(closing(file)))
+        tried = [self._try_open(number, stack) for number in range(len(self._known.files))]
+        files = [file for file in tried if file is not None]
         if not files:
             raise BagError(f'{self.path}: ' + '; '.join(loss.what for loss in self._losses))
         return files
+
+    def _try_open(self, number: int, stack: ExitStack) -> StorageFile | None:
+        try:
+            file = _open_file(self._known.files[number], number, stack)
+        except BagError as error:
+            if len(self._known.files) == 1:
+                raise
+            self._losses.append(Loss(str(error)))
+            return None
+        return stack.enter_context(closing(file))
 
     def _list_topics(self) -> dict[str, Topic]:
         topics: dict[str, Topic] = {}
@@ -218,7 +222,8 @@ class BagSource:
                 latched=channel.latched
                 or offers_latched(channel.topic, qos)
                 or bool(known and known.latched),
-                readable=self._types.readable(channel.msgtype) and (known is None or known.readable),
+                readable=self._types.readable(channel.msgtype)
+                and (known is None or known.readable),
             )
         return topics
 

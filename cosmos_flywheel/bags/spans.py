@@ -7,8 +7,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 
-from cosmos_flywheel.bags.records import RawMessage
+from cosmos_flywheel.bags.records import Loss, RawMessage
 
 _BY_LOG_TIME = attrgetter('log_ns')
 
@@ -49,3 +50,25 @@ def in_log_order(
         pending = pending[ready:] + load(span)
         pending.sort(key=_BY_LOG_TIME)
     yield from pending
+
+
+def wanted_spans(
+    spans: Iterable[Span], channel_ids: Iterable[int], start_ns: int, stop_ns: int
+) -> list[Span]:
+    """Spans that may hold messages of the channels in [start_ns, stop_ns)."""
+    wanted = frozenset(channel_ids)
+    return [
+        span
+        for span in spans
+        if span.start_ns < stop_ns
+        and span.last_ns >= start_ns
+        and (span.channel_ids is None or not span.channel_ids.isdisjoint(wanted))
+    ]
+
+
+def loss_of(span: Span, path: Path, error: Exception) -> Loss:
+    """What a chunk that cannot be read takes with it."""
+    lasts_s = (span.last_ns - span.start_ns) / 1e9
+    messages = f'{span.messages} messages' if span.messages else 'messages that nobody counted'
+    what = f'{path.name}: the chunk at byte {span.offset} ({lasts_s:.3f} s, {messages})'
+    return Loss(f'{what} cannot be read: {error}', messages=span.messages)

@@ -147,7 +147,9 @@ class SqliteFile:
         columns = {row[1] for row in self._base.execute('PRAGMA table_info(topics)')}
         qos = 'offered_qos_profiles' if 'offered_qos_profiles' in columns else "''"
         definitions = self._definitions()
-        rows = self._base.execute(f'SELECT id, name, type, serialization_format, {qos} FROM topics')
+        rows = self._base.execute(
+            f'SELECT id, name, type, serialization_format, {qos} FROM topics'
+        )
         for key, topic, msgtype, encoding, profiles in rows:
             schema_encoding, schema = definitions.get(msgtype, ('', ''))
             self._channels[key] = Channel(
@@ -163,10 +165,13 @@ class SqliteFile:
     def _require_tables(self) -> None:
         """Only real tables: a view could make a hostile file compute for ever."""
         tables = {
-            name for (name,) in self._base.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            name
+            for (name,) in self._base.execute("SELECT name FROM sqlite_master WHERE type='table'")
         }
         if not {'topics', 'messages'} <= tables:
-            raise BagError(f'{self.path}: an SQLite file, but not of rosbag2 (no table of messages)')
+            raise BagError(
+                f'{self.path}: an SQLite file, but not of rosbag2 (no table of messages)'
+            )
 
     def _definitions(self) -> dict[str, tuple[str, str]]:
         """Encoding and text by type; recorders before ROS 2 Iron wrote none."""
@@ -180,14 +185,15 @@ class SqliteFile:
 
     def _count(self) -> None:
         rows = self._base.execute(
-            'SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages GROUP BY topic_id'
+            'SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages'
+            ' GROUP BY topic_id'
         ).fetchall()
         self._counts = Counter({key: count for key, count, _, _ in rows})
         if rows:
             self.span_ns = min(row[2] for row in rows), max(row[3] for row in rows)
 
     def _salvage(self, cause: Exception) -> None:
-        """List the rows that are still whole. Costs one pass, and 100 bytes of memory a message."""
+        """List the rows that are still whole. Costs one pass and 100 bytes of memory each."""
         last, rows, spoilt, why = 0, [], 0, cause
         while True:
             try:
@@ -212,7 +218,8 @@ class SqliteFile:
             self.span_ns = self._whole_rows[0][0], self._whole_rows[-1][0]
         self._losses['salvage'] = Loss(
             f'{self.path.name}: a damaged database ({why}); its rows were read one by one up to '
-            f'number {last}: {len(rows)} messages are whole, {spoilt} are spoilt, later ones are gone',
+            f'number {last}: {len(rows)} messages are whole, {spoilt} are spoilt, '
+            'later ones are gone',
             messages=spoilt,
         )
 

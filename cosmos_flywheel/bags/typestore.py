@@ -80,7 +80,7 @@ class MessageTypes:
 
     def ros2_text(self, msgtype: str) -> str:
         """The definition as ROS 2 message text, with a ROS 2 header (no `seq`)."""
-        return self._as_ros2().generate_msgdef(msgtype, ros_version=2)[0]
+        return str(self._as_ros2().generate_msgdef(msgtype, ros_version=2)[0])
 
     def to_cdr(self, message: RawMessage) -> bytes:
         """A ROS 1 message as CDR; raises BagError when it is corrupt."""
@@ -88,7 +88,7 @@ class MessageTypes:
             return bytes(self._as_ros2().ros1_to_cdr(message.data, message.msgtype))
         except (SerdeError, ArithmeticError, IndexError, AssertionError) as error:
             raise BagError(
-                f'{message.topic!r} at {message.log_ns} ns: a corrupt {message.msgtype!r} ({error})'
+                f'{message.topic!r} at {message.log_ns} ns: corrupt {message.msgtype!r} ({error})'
             ) from error
 
     def _as_ros2(self) -> Any:
@@ -108,7 +108,7 @@ class MessageTypes:
         try:
             self._store.register(closure)
             self._store.get_msgdef(msgtype)
-        except Exception:  # noqa: BLE001 - the code generator's failures have no common class
+        except Exception:  # the code generator's failures have no common class
             return
         self._readable.add(msgtype)
 
@@ -152,7 +152,7 @@ def _parsed(channel: Channel) -> dict[str, Any]:
         elif channel.schema_encoding in ('ros2idl', 'omgidl'):
             for part in _idl_parts(text):
                 types.update(get_types_from_idl(part))
-    except Exception:  # noqa: BLE001 - a hostile text breaks the parser in many ways
+    except Exception:  # a hostile text breaks the parser in many ways
         return {}
     return {name: entry for name, entry in types.items() if _is_sane(name, entry)}
 
