@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Installs the package and the files that ROS 2 expects beside it; setup.cfg holds the metadata."""
+"""Installs the package and the files that ROS 2 expects beside it; metadata: setup.cfg."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 # Isolated builds run this file without its folder on the module path.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from build_messages import BuildMessages  # noqa: E402
+from build_messages import BuildMessages
 
 PACKAGE = 'cosmos_flywheel'
 

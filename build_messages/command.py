@@ -30,14 +30,14 @@ NO_MESSAGES = '''# SPDX-License-Identifier: Apache-2.0
 """Stands in for the messages of an installation that was built without them."""
 
 raise ImportError(
-    'cosmos_flywheel was installed without its ROS 2 messages, because no message generators were '
-    'found: source ROS 2 and run colcon build, or install again with COSMOS_FLYWHEEL_MSGS=required '
+    'cosmos_flywheel was installed without its ROS 2 messages, because it found no generators: '
+    'source ROS 2 and run colcon build, or install again with COSMOS_FLYWHEEL_MSGS=required '
     'to see what is missing'
 )
 '''
 
 
-class BuildMessages(build_ext):
+class BuildMessages(build_ext):  # type: ignore[misc]  # setuptools has no types
     """Generate and compile the package's messages in place of an ordinary extension module."""
 
     def build_extension(self, ext: Any) -> None:

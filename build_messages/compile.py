@@ -41,8 +41,14 @@ LIBRARIES = (
         'rosidl_typesupport_fastrtps_c',
         ('*.cpp',),
         ('rosidl_generator_c',),
-        ('rosidl_typesupport_fastrtps_c', 'rosidl_typesupport_fastrtps_cpp', 'fastcdr', 'rmw',
-         'rosidl_runtime_c', 'rcutils'),
+        (
+            'rosidl_typesupport_fastrtps_c',
+            'rosidl_typesupport_fastrtps_cpp',
+            'fastcdr',
+            'rmw',
+            'rosidl_runtime_c',
+            'rcutils',
+        ),
     ),
     Library(
         'rosidl_typesupport_introspection_c',
@@ -117,7 +123,10 @@ class Toolchain:
             library_dirs=[str(target.parent), *self._library_dirs],
             target_lang='c++',
             extra_preargs=[
-                '-Wl,--no-as-needed', '-Wl,-rpath,$ORIGIN', '-s', f'-Wl,-soname,{target.name}'
+                '-Wl,--no-as-needed',
+                '-Wl,-rpath,$ORIGIN',
+                '-s',
+                f'-Wl,-soname,{target.name}',
             ],
         )
 
@@ -148,8 +157,8 @@ def _require_compilers(compiler: Any) -> None:
     for commands, language in ((compiler.compiler, 'C'), (compiler.compiler_cxx, 'C++')):
         if not commands or shutil.which(commands[0]) is None:
             raise MessageBuildError(
-                f'no {language} compiler ({" ".join(commands or ["none configured"])}) to build the '
-                'ROS 2 messages: apt install build-essential, or set COSMOS_FLYWHEEL_MSGS=off to '
+                f'no {language} compiler ({" ".join(commands) or "none configured"}) for the '
+                'messages: apt install build-essential, or set COSMOS_FLYWHEEL_MSGS=off to '
                 'install without messages (harvesting bags needs none)'
             )
 

@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from build_messages.ros import AMENT_PREFIX_PATH, MessageBuildError, find_share, interface_shares
 
@@ -69,8 +70,9 @@ def generate(package: str, source_dir: Path, root: Path, prefixes: list[Path]) -
     if not messages:
         raise MessageBuildError(f'no .msg file in {source_dir / "msg"}')
     definitions = _write_idl(package, source_dir, messages, root / 'idl')
-    hashes = [root / TYPE_DESCRIPTION / package / path.with_suffix('.json') for path in definitions]
-    arguments = {
+    described = root / TYPE_DESCRIPTION / package
+    hashes = [described / path.with_suffix('.json') for path in definitions]
+    arguments: dict[str, Any] = {
         'package_name': package,
         'idl_tuples': [f'{root / "idl"}:{path.as_posix()}' for path in definitions],
         'include_paths': [f'{name}:{share}' for name, share in interface_shares(prefixes).items()],
@@ -81,8 +83,7 @@ def generate(package: str, source_dir: Path, root: Path, prefixes: list[Path]) -
     for generator in GENERATORS:
         _run(generator, root, find_share(generator.package, prefixes), arguments)
         arguments['type_description_tuples'] = [
-            f'{path.as_posix()}:{described}'
-            for path, described in zip(definitions, hashes, strict=True)
+            f'{path.as_posix()}:{hashed}' for path, hashed in zip(definitions, hashes, strict=True)
         ]
     marker = root / package
     marker.write_text('\n'.join(sorted(p.as_posix() for p in (*messages, *definitions))) + '\n')
@@ -98,17 +99,17 @@ def _write_idl(package: str, source_dir: Path, messages: list[Path], out: Path) 
     return [message.with_suffix('.idl') for message in messages]
 
 
-def _run(generator: Generator, root: Path, share: Path, arguments: dict[str, object]) -> None:
+def _run(generator: Generator, root: Path, share: Path, arguments: dict[str, Any]) -> None:
     """Call one generator the way rosidl's CMake does: with a JSON file of arguments."""
     module = _import(generator.package, generator.package)
-    out = root / generator.package / str(arguments['package_name'])
+    out = root / generator.package / arguments['package_name']
     templates = share / 'resource'
     request = root / f'{generator.package}.json'
     request.write_text(
         json.dumps({**arguments, 'output_dir': str(out), 'template_dir': str(templates)})
     )
     getattr(module, generator.function)(str(request), *generator.arguments)
-    _fill_visibility_header(templates, out, str(arguments['package_name']))
+    _fill_visibility_header(templates, out, arguments['package_name'])
 
 
 def _fill_visibility_header(templates: Path, out: Path, package: str) -> None:
@@ -120,7 +121,7 @@ def _fill_visibility_header(templates: Path, out: Path, package: str) -> None:
         header.write_text(text.replace('@PROJECT_NAME_UPPER@', package.upper()))
 
 
-def _import(package: str, module: str):  # type: ignore[no-untyped-def]
+def _import(package: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -27,14 +27,14 @@ def ros_prefixes() -> list[Path]:
     go with the generators of another, as when pip's isolated build brings newer ones.
     """
     home = _generator_prefix()
-    named = os.environ.get(AMENT_PREFIX_PATH, '').split(os.pathsep)
-    sourced = [Path(name) for name in dict.fromkeys(named) if name and Path(name, 'share').is_dir()]
+    named = dict.fromkeys(os.environ.get(AMENT_PREFIX_PATH, '').split(os.pathsep))
+    sourced = [Path(name) for name in named if name and Path(name, 'share').is_dir()]
     if any(prefix.samefile(home) for prefix in sourced):
         return sourced
     if any((prefix / 'share' / 'rosidl_adapter').is_dir() for prefix in sourced):
         print(
-            f'cosmos_flywheel: building with the generators in {home}, not with the sourced ROS 2; '
-            'use colcon build or pip install --no-build-isolation for the sourced one',
+            f'cosmos_flywheel: building with the generators in {home}, not with the sourced '
+            'ROS 2: for that one use colcon build, or pip install --no-build-isolation',
             file=sys.stderr,
         )
         return [home]
@@ -52,7 +52,7 @@ def _generator_prefix() -> Path:
     for parent in Path(spec.origin).absolute().parents:
         if (parent / 'share' / 'rosidl_adapter').is_dir():
             return parent
-    raise MessageBuildError(f'rosidl_adapter at {spec.origin} has no share/rosidl_adapter beside it')
+    raise MessageBuildError(f'no share/rosidl_adapter above {spec.origin}: install rosidl anew')
 
 
 def find_share(package: str, prefixes: list[Path]) -> Path:

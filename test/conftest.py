@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def skip_or_fail(what: str, reason: str) -> NoReturn:
-    """Skip the test for a reason, or fail it where REQUIRE=browser,ros,... names what is missing."""
+    """Skip for a reason, or fail where REQUIRE (browser,ros,...) names what is missing."""
     if what in os.environ.get('REQUIRE', '').split(','):
         pytest.fail(f'REQUIRE names {what}, but {reason}')
     pytest.skip(reason)
@@ -27,7 +27,7 @@ def skip_or_fail(what: str, reason: str) -> NoReturn:
 
 @pytest.fixture(scope='session')
 def need() -> Callable[[str, str], NoReturn]:
-    """Call `need('ros', 'rclpy is not installed')` when a test cannot run for want of something."""
+    """Call `need('ros', 'rclpy is not installed')` where a test cannot run for want of it."""
     return skip_or_fail
 
 

@@ -59,7 +59,8 @@ def test_the_built_types_have_the_hashes_that_bags_are_written_with(colcon_overl
 
     built = {}
     for path in (colcon_overlay / 'cosmos_flywheel/share/cosmos_flywheel/msg').glob('*.json'):
-        built |= {h['type_name']: h['hash_string'] for h in json.loads(path.read_text())['type_hashes']}
+        hashes = json.loads(path.read_text())['type_hashes']
+        built |= {entry['type_name']: entry['hash_string'] for entry in hashes}
 
     ours = [name for name in types if name.startswith('cosmos_flywheel/')]
     assert len(ours) >= 5

@@ -25,8 +25,8 @@ TypeSupport._fields_ = [
 library = ctypes.CDLL('libcosmos_flywheel__rosidl_typesupport_cpp.so')
 found = {}
 for name in sys.argv[1:]:
-    symbol = 'rosidl_typesupport_cpp__get_message_type_support_handle__cosmos_flywheel__msg__' + name
-    get_handle = library[symbol]
+    prefix = 'rosidl_typesupport_cpp__get_message_type_support_handle__cosmos_flywheel__msg__'
+    get_handle = library[prefix + name]
     get_handle.restype = ctypes.POINTER(TypeSupport)
     handle = get_handle()
     found[name] = [
