@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small episodes for tests: the example manifest, changed as asked, and the files that it names."""
+"""Small episodes for tests: the example manifest, changed as asked, and its files."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +43,8 @@ def connect(out: Path) -> sqlite3.Connection:
     with explaining(out):
         connection = sqlite3.connect(out / CATALOGUE, timeout=_BUSY_S, isolation_level=None)
         try:
-            _prepare(connection, out)
+            with _alone(out):
+                _prepare(connection, out)
         except BaseException:
             connection.close()
             raise
@@ -68,6 +71,17 @@ def explaining(out: Path) -> Iterator[None]:
             if part in str(error):
                 raise StoreError(f'{path}: {error}; {remedy}') from error
         raise BrokenCatalogueError(f'{path}: {error}; {_rebuild(out)}') from error
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Let one process at a time prepare: SQLite does not wait where it switches to WAL."""
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _prepare(connection: sqlite3.Connection, out: Path) -> None:

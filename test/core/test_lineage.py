@@ -65,7 +65,7 @@ def test_numbers_that_are_not_finite_are_refused_by_name(value: object, field: s
 
 
 def test_a_value_without_json_form_is_refused() -> None:
-    with pytest.raises(SchemaError, match='set .*give plain values'):
+    with pytest.raises(SchemaError, match=r'set .*give plain values'):
         canonical_json({'topics': {'/camera'}})
 
 
@@ -78,8 +78,12 @@ def test_file_and_bytes_have_the_same_hash(tmp_path: Path) -> None:
 
 def test_episode_id_depends_on_each_of_its_parts() -> None:
     whole = ('bag', 10, 20, 'f' * 64)
-    others = [('Bag', 10, 20, 'f' * 64), ('bag', 11, 20, 'f' * 64), ('bag', 10, 21, 'f' * 64),
-              ('bag', 10, 20, 'e' * 64)]
+    others = [
+        ('Bag', 10, 20, 'f' * 64),
+        ('bag', 11, 20, 'f' * 64),
+        ('bag', 10, 21, 'f' * 64),
+        ('bag', 10, 20, 'e' * 64),
+    ]
     assert len({episode_id(*parts) for parts in [whole, *others]}) == 5
     assert episode_id('bag', np.int64(10), np.int64(20), 'f' * 64) == episode_id(*whole)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every file that crosses stages is checked by a schema that is itself valid and has an example."""
+"""Every file that crosses stages is checked by a schema that is valid and has an example."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_unknown_fields_are_kept() -> None:
 def test_an_unknown_major_version_is_refused_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / 'manifest.json'
     path.write_text(json.dumps(example('episode-v1') | {'schema': 'episode-v2'}))
-    with pytest.raises(SchemaError, match="manifest.json.*'episode-v2'.*install a version"):
+    with pytest.raises(SchemaError, match=r"manifest\.json.*'episode-v2'.*install a version"):
         schemas.load(path, 'episode-v1')
 
 
@@ -112,7 +112,7 @@ def test_nan_is_refused_by_name() -> None:
 def test_files_cannot_lie_outside_their_episode(name: str) -> None:
     document = example('episode-v1')
     document['clip']['file'] = name
-    with pytest.raises(SchemaError, match='clip.file'):
+    with pytest.raises(SchemaError, match=r'clip\.file'):
         schemas.check(document, 'episode-v1')
 
 
@@ -128,12 +128,12 @@ def test_a_file_that_is_not_a_document_is_named(tmp_path: Path, text: str, reaso
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match='none.json: cannot be read .*check the path'):
+    with pytest.raises(SchemaError, match=r'none\.json: cannot be read .*check the path'):
         schemas.load(tmp_path / 'none.json', 'run-v1')
 
 
 def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / 'triggers.yaml'
     path.write_bytes(b'\xff\xfe\x00')
-    with pytest.raises(SchemaError, match='triggers.yaml: is not YAML'):
+    with pytest.raises(SchemaError, match=r'triggers\.yaml: is not YAML'):
         schemas.load(path, 'triggers-v1')

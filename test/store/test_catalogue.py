@@ -107,7 +107,7 @@ def test_adding_twice_is_adding_once(catalogue: Catalogue) -> None:
 def test_another_manifest_under_a_known_id_is_refused(out: Path, catalogue: Catalogue) -> None:
     path = out / FIRST['id'] / 'manifest.json'
     path.write_text(json.dumps(json.loads(path.read_text()) | {'notes': ['edited']}))
-    with pytest.raises(StoreError, match='differs from what the catalogue knows.*rebuild'):
+    with pytest.raises(StoreError, match=r'differs from what the catalogue knows.*rebuild'):
         catalogue.add_episode(FIRST['id'])
 
 
@@ -224,7 +224,7 @@ def test_garbage_is_refused_with_the_remedy(out: Path) -> None:
 
 def test_a_newer_catalogue_is_refused_with_the_remedy(out: Path) -> None:
     spoil(out / CATALOGUE, 'newer')
-    with pytest.raises(BrokenCatalogueError, match='newer version.*m999_tomorrow.*rebuild'):
+    with pytest.raises(BrokenCatalogueError, match=r'newer version.*m999_tomorrow.*rebuild'):
         Catalogue.open(out)
 
 

@@ -25,10 +25,17 @@ from cosmos_flywheel.store.episodes import (
 
 MANIFEST = make_manifest()
 ID = MANIFEST['id']
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def write_and_raise(out: Path, error: Exception) -> None:
+    with EpisodeWriter(out, ID) as writer:
+        (writer.path / 'clip.mcap').write_bytes(b'half a clip')
+        raise error
 
 
 def test_a_finished_episode_holds_its_files_with_their_hashes(tmp_path: Path) -> None:
@@ -81,9 +88,8 @@ def test_what_lies_in_the_way_is_not_overwritten(tmp_path: Path, is_folder: bool
 
 
 def test_an_error_within_the_context_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), EpisodeWriter(tmp_path, ID) as writer:
-        write_files(writer.path)
-        raise RuntimeError('the decoder died')
+    with pytest.raises(RuntimeError):
+        write_and_raise(tmp_path, RuntimeError('the decoder died'))
     assert names(tmp_path) == []
 
 
@@ -93,25 +99,22 @@ def test_leaving_without_finish_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_file_that_is_named_but_not_written_is_refused(tmp_path: Path) -> None:
-    with (
-        pytest.raises(StoreError, match=r'evidence/strip\.png is named but not written'),
-        EpisodeWriter(tmp_path, ID) as writer,
-    ):
-        write_files(writer.path)
-        (writer.path / 'evidence' / 'strip.png').unlink()
-        writer.finish(MANIFEST)
+@pytest.mark.parametrize(
+    ('evidence', 'reason'),
+    [
+        ([], r'evidence/strip\.png is written but not named'),
+        (
+            [{'file': f'evidence/{name}.png', 'kind': 'strip'} for name in ('strip', 'more')],
+            r'evidence/more\.png is named but not written',
+        ),
+    ],
+)
+def test_files_and_manifest_must_agree(
+    tmp_path: Path, evidence: list[dict[str, str]], reason: str
+) -> None:
+    with pytest.raises(StoreError, match=reason):
+        write_episode(tmp_path, MANIFEST | {'evidence': evidence})
     assert names(tmp_path) == []
-
-
-def test_a_file_that_is_written_but_not_named_is_refused(tmp_path: Path) -> None:
-    with (
-        pytest.raises(StoreError, match=r'evidence/extra\.png is written but not named'),
-        EpisodeWriter(tmp_path, ID) as writer,
-    ):
-        write_files(writer.path)
-        (writer.path / 'evidence' / 'extra.png').write_bytes(b'extra')
-        writer.finish(MANIFEST)
 
 
 def test_a_picture_is_not_needed(tmp_path: Path) -> None:
@@ -149,7 +152,7 @@ def test_only_an_id_names_a_folder(tmp_path: Path, name: str) -> None:
 def test_an_output_that_is_a_file_is_named(tmp_path: Path) -> None:
     out = tmp_path / 'out'
     out.write_text('mine')
-    with pytest.raises(StoreError, match='out: cannot be written .*another output folder'):
+    with pytest.raises(StoreError, match=r'out: cannot be written .*another output folder'):
         EpisodeWriter(out, ID)
     assert out.read_text() == 'mine'
 
@@ -180,12 +183,8 @@ def test_no_folder_has_no_episodes(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_in_the_caller_leaves_as_store_error(tmp_path: Path) -> None:
-    with (
-        pytest.raises(StoreError, match=f'{ID}: the disk is full.*free space'),
-        EpisodeWriter(tmp_path, ID) as writer,
-    ):
-        (writer.path / 'clip.mcap').write_bytes(b'half a clip')
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(StoreError, match=f'{ID}: the disk is full.*free space'):
+        write_and_raise(tmp_path, FULL)
     assert names(tmp_path) == []
 
 
@@ -197,7 +196,7 @@ def test_a_full_disk_at_any_step_of_finish_leaves_nothing(
 
     def fail(descriptor: int) -> None:
         if next(calls) == call:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise FULL
         fsync(descriptor)
 
     monkeypatch.setattr(os, 'fsync', fail)
@@ -240,6 +239,6 @@ def test_sweep_leaves_a_folder_whose_writer_lives_in_another_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with EpisodeWriter(tmp_path, ID) as writer:
-        monkeypatch.setattr(module, '_is_alive', lambda pid: False)  # its pid is not ours to see
+        monkeypatch.setattr(module, '_is_alive', lambda _: False)  # its pid is not ours to see
         assert sweep(tmp_path) == 0
         assert writer.path.is_dir()

@@ -33,7 +33,7 @@ def test_labels_come_back_in_order(tmp_path: Path, label: str) -> None:
 
 
 def test_an_unknown_label_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match="'bad' is not one of.*false_alarm"):
+    with pytest.raises(SchemaError, match=r"'bad' is not one of.*false_alarm"):
         append_label(tmp_path, replace(SAID, label='bad'))
     assert not (tmp_path / 'labels.jsonl').exists()
 
