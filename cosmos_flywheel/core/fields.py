@@ -82,17 +82,6 @@ def planned_chunk(
     return np.asarray(offsets, np.int64), values
 
 
-def message_stamp_ns(message: Any) -> int | None:
-    """The instant in the message's own header; None where it has no header.
-
-    A TFMessage counts with the stamp of its first transform. A stamp of zero is returned as 0.
-    """
-    header = getattr(message, 'header', None)
-    if header is None and getattr(message, 'transforms', None):
-        header = message.transforms[0].header
-    return None if header is None else _nanoseconds(header.stamp)
-
-
 def pose_numbers(pose: NDArray[np.float64], components: Components) -> Numbers:
     """Components of a pose (4, 4)."""
     quaternion = quaternion_from_matrix(pose[:3, :3])

@@ -8,7 +8,7 @@ import pytest
 from rosbags.typesys import Stores, get_typestore
 
 from cosmos_flywheel.core.errors import ConfigError
-from cosmos_flywheel.core.fields import message_stamp_ns, planned_chunk, read_field
+from cosmos_flywheel.core.fields import planned_chunk, read_field
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 
@@ -63,7 +63,9 @@ def test_nan_and_infinity_are_kept():
     np.testing.assert_array_equal(values, [np.nan, np.inf])
 
 
-@pytest.mark.parametrize('message', [pose(0.3), ros('geometry_msgs/PoseStamped', header(), pose(0.3)), odometry(0.3)])  # fmt: skip
+@pytest.mark.parametrize(
+    'message', [pose(0.3), ros('geometry_msgs/PoseStamped', header(), pose(0.3)), odometry(0.3)]
+)
 def test_a_pose_is_read_bare_stamped_and_inside_odometry(message):
     values = read_field(message, 'pose', ('x', 'y', 'z', 'yaw'))
     np.testing.assert_allclose(values, [1, 2, 3, 0.3])
@@ -127,11 +129,3 @@ def test_a_field_that_is_not_there_is_named_with_the_nearest():
 def test_a_field_that_holds_no_numbers_is_refused():
     with pytest.raises(ConfigError, match='no such numbers'):
         read_field(joints(['a'], [1]), 'name', (0,))
-
-
-def test_the_stamp_is_the_headers():
-    assert message_stamp_ns(joints([], [])) == 3_000_000_005
-    assert message_stamp_ns(vector(0, 0, 0)) is None
-    transform = Message(header=header(9))
-    assert message_stamp_ns(Message(transforms=[transform])) == 9_000_000_005
-    assert message_stamp_ns(Message(transforms=[])) is None
