@@ -62,16 +62,16 @@ def lay_lane(
     ratios = np.full(len(times), nan)
     np.divide(scores, thresholds, out=ratios, where=speaking & armed)
     x = (times - start_s) / max(end_s - start_s, 1e-9) * WIDTH
-    dumb = _runs(x, ~np.isfinite(ratios))
+    bin_width = WIDTH / bins
     inside = (times >= start_s) & (times <= end_s) & np.isfinite(ratios)
-    kept_x, kept = reduce_minmax(x[inside], ratios[inside], WIDTH / bins)
+    kept_x, kept = reduce_minmax(x[inside], ratios[inside], bin_width)
     return Lane(
         name=channel.name,
-        path=_path(kept_x, kept, [s for s in dumb if s[1] > WIDTH / bins]),
+        path=_path(kept_x, kept, _runs(x, ~np.isfinite(ratios), bin_width)),
         peak=float(kept.max()) if len(kept) else nan,
-        silent=_clip(_runs(x, ~speaking)),
-        warming=_clip(_runs(x, speaking & ~armed)),
-        alarms=span_boxes(channel.alarms, start_s, end_s),
+        silent=_clip(_runs(x, ~speaking, bin_width)),
+        warming=_clip(_runs(x, speaking & ~armed, bin_width)),
+        alarms=_merge(span_boxes(channel.alarms, start_s, end_s), bin_width),
         guaranteed=channel.guaranteed,
     )
 
@@ -128,18 +128,29 @@ def _mark_gaps(
     )
 
 
-def _runs(x: Values, mask: NDArray[np.bool_]) -> list[Span]:
-    """Maximal runs of true ticks as (x, width); each tick lasts until the next."""
+def _runs(x: Values, mask: NDArray[np.bool_], least: float) -> list[Span]:
+    """Runs of true ticks as (x, width), those wide enough to see; a tick lasts until the next."""
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
     ends = np.append(x, max(WIDTH, float(x[-1])) if len(x) else WIDTH)
-    return [
-        (float(x[a]), float(ends[b] - x[a])) for a, b in zip(edges[::2], edges[1::2], strict=True)
-    ]
+    runs = zip(x[edges[::2]], ends[edges[1::2]], strict=True)
+    return [(float(a), float(b - a)) for a, b in runs if b - a >= least]
+
+
+def _merge(boxes: Iterable[Span], least: float) -> tuple[Span, ...]:
+    """Boxes that are wide enough to see, those closer than that made one; none is lost."""
+    merged: list[Span] = []
+    for x, width in sorted(boxes):
+        end = x + max(width, least)
+        if merged and x - sum(merged[-1]) < least:
+            last = merged.pop()
+            x, end = last[0], max(end, sum(last))
+        merged.append((x, end - x))
+    return _clip(merged)
 
 
 def _clip(boxes: Iterable[Span]) -> tuple[Span, ...]:
     cut = [(max(0.0, x), min(WIDTH, x + width)) for x, width in boxes]
-    return tuple((round(a, 1), round(b - a, 1)) for a, b in cut if b - a > 0)
+    return tuple((round(a, 1), round(b - a, 1)) for a, b in cut if b > a or 0 < a == b)
 
 
 def _path(x: Values, ratios: Values, breaks: Sequence[Span]) -> str:
