@@ -147,7 +147,7 @@ class Section:
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of an error message: the nearest known word, and all of them."""
     options = list(known)
-    near = get_close_matches(word, options, n=1)
+    near = get_close_matches(word, options, n=1, cutoff=0.5)
     listed = f'known: {", ".join(options) or "none"}'
     return f'did you mean {near[0]!r}? ({listed})' if near else listed
 

@@ -67,7 +67,7 @@ def test_a_mimic_joint_follows_another():
 @pytest.mark.parametrize(
     ('text', 'tip', 'message'),
     [
-        (PLANAR.replace('<robot', '<!DOCTYPE r [<!ENTITY a "b">]><robot'), 'tool', 'document type'),
+        (PLANAR.replace('<robot', '<!DOCTYPE r [<!ENTITY a "b">]><robot'), 'tool', 'declares'),
         (PLANAR[:200], 'tool', 'not well-formed'),
         ('<sdf/>', 'tool', '<robot>'),
         (PLANAR, 'hand', "'base' to link 'hand'"),
