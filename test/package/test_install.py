@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# The first test to ask for the installation waits for it.
+pytestmark = pytest.mark.timeout(600)
+
 SERIALIZE = """
 from rclpy.serialization import deserialize_message, serialize_message
 from cosmos_flywheel.msg import FailureEpisode
@@ -25,7 +28,6 @@ def package_files(folder: Path) -> set[str]:
 
 @pytest.mark.ros
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_pip_installs_every_file_of_the_package(pip_prefix, root):
     (installed,) = pip_prefix.glob('lib/python*/site-packages/cosmos_flywheel')
 
