@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alarms and triggers → episodes with evidence, from bags and, later, beside the robot."""

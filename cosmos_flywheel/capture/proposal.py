@@ -82,6 +82,14 @@ def propose(survey: BagSurvey, name: str, shipped: Sequence[Robot] = ()) -> Prop
     return Proposal(document, tuple(choices), fits)
 
 
+def proposed_robot(proposal: Proposal) -> Robot | None:
+    """The proposal as a robot; None where the bag has nothing to watch."""
+    document = proposal.document
+    if not (document['cameras'] or document['state'] or document['action']):
+        return None
+    return Robot.from_mapping(document, place='proposal')
+
+
 def robot_fits(robot: Robot, survey: BagSurvey) -> bool:
     """Whether the bag has every topic of the robot and the joints that it names."""
     samples = {topic.name: topic.sample for topic in survey.topics if topic.count}

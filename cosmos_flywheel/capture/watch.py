@@ -7,8 +7,9 @@ from, and nothing reads ahead of the stamp that it judges.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,24 @@ from cosmos_flywheel.core.channels import (
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError, PictureError
 from cosmos_flywheel.core.source import Source, SourceReader
-from cosmos_flywheel.core.timeline import NS, Tick, Timeline
+from cosmos_flywheel.core.timeline import NS, Tick, Timeline, Value
 from cosmos_flywheel.core.types import ActionChunk, Observation, Picture
 from cosmos_flywheel.engines.base import WorldModel
 
 HEADERLESS_OFFSET_NS = NS
 """Messages without a header carry the time of recording; where that clock differs from the
 headers' by more than this, the difference is taken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """One message, or a part of it, that could not be used."""
+
+    topic: str
+    stamp_ns: int
+    reason: str
+    """`undecodable`, `not_finite`, `out_of_order`, `clock_reset`, `resized`, `unreadable`."""
+    detail: str
 
 
 class Watcher:
@@ -54,19 +66,31 @@ class Watcher:
         self.topics = tuple(t for t in robot.topics if t in topics)
         watched = [*self.cameras, *(s.topic for s, _ in self._readers if s.topic in topics)]
         self.watched = tuple(dict.fromkeys(watched))
-        self.counts: Counter[str] = Counter()
-        self.notes: dict[str, str] = {}
+        self.pictures = 0
         self.predictions = 0
+        self._losses: list[Loss] = []
         self._sizes: dict[str, tuple[int, int]] = {}
         self._clock = ClockChannel(self.watched)
-        self._recorded_offset_ns: int | None = None
+        self._offsets_ns: dict[int, int] = {}
         self._timeline = self._make_timeline(topics)
         self._hindsight = Hindsight(robot, engine)
         self.channels: tuple[Channel, ...] = tuple(self._make_channels())
 
-    def take(self, topic: str, log_ns: int, message: Any) -> list[Moment]:
-        """Take one message in; returns the moments that it completes."""
-        stamp_ns = self._stamp(topic, log_ns, message)
+    def stamp_ns(self, topic: str, log_ns: int, message: Any) -> int:
+        """The header's stamp; for a message without one, the time of recording on that clock."""
+        offset_ns = self.robot.clock.offset_ns(topic)
+        stamp_ns = header_stamp_ns(message)
+        segment = self._timeline.segment
+        if stamp_ns is None:
+            return log_ns + self._offsets_ns.get(segment, 0) + offset_ns
+        if topic == self.watched[0] and segment not in self._offsets_ns:
+            apart_ns = stamp_ns + offset_ns - log_ns
+            far = abs(apart_ns) > HEADERLESS_OFFSET_NS
+            self._offsets_ns[segment] = apart_ns if far else 0
+        return stamp_ns + offset_ns
+
+    def take(self, topic: str, stamp_ns: int, message: Any) -> list[Moment]:
+        """Take one message in, stamped by `stamp_ns`; returns the moments that it completes."""
         ticks: list[Tick] = []
         if topic in self.watched:
             self._clock.arrived(topic, stamp_ns)
@@ -83,13 +107,16 @@ class Watcher:
 
     def finish(self) -> list[Moment]:
         """The moments that still wait at the end of a recording."""
-        moments = self._moments(self._timeline.flush())
-        for source, losses in self._timeline.losses.items():
-            if losses.out_of_order:
-                self.counts[f'{source.split()[-1]}: out of order'] += losses.out_of_order
-            if losses.resets:
-                self.counts[f'{source.split()[-1]}: clock began anew'] += losses.resets
-        return moments
+        return self._moments(self._timeline.flush())
+
+    def take_losses(self) -> list[Loss]:
+        """What was lost since the last call."""
+        losses, self._losses = self._losses, []
+        return losses
+
+    def log_ns(self, moment: Moment) -> int:
+        """When, on the recorder's clock, the moment's messages were recorded."""
+        return moment.tick.stamp_ns - self._offsets_ns.get(moment.tick.segment, 0)
 
     def _make_timeline(self, topics: Collection[str]) -> Timeline:
         primary_first = sorted(
@@ -132,15 +159,14 @@ class Watcher:
     def _take_picture(self, topic: str, stamp_ns: int, message: Any) -> list[Tick]:
         """Decode a picture; one that cannot be decoded is counted and has not come."""
         try:
-            self._note_size(topic, peek_size(message))
+            self._note_size(topic, stamp_ns, peek_size(message))
             picture = decode_picture(message, shrink_to=self.engine.spec.size)
         except PictureError as error:
-            self.counts[f'{topic}: undecodable'] += 1
-            self.notes.setdefault(topic, f'{topic}: {error}')
+            self._lose(topic, stamp_ns, 'undecodable', str(error))
             return []
-        self.counts['pictures'] += 1
+        self.pictures += 1
         self._timeline.note(topic, stamp_ns)
-        return self._timeline.push(self.cameras[topic], stamp_ns, picture)
+        return self._push(topic, self.cameras[topic], stamp_ns, picture)
 
     def _take_values(
         self, source: Source, reader: SourceReader, stamp_ns: int, message: Any
@@ -148,28 +174,35 @@ class Watcher:
         values = reader.read(message)
         if values is None:
             return []
-        unreal = int(len(values) - np.isfinite(values).sum())
-        if unreal:
-            self.counts[f'{source.topic}: not finite or missing'] += unreal
+        if not np.isfinite(values).all():
+            self._lose(source.topic, stamp_ns, 'not_finite', 'NaN, inf or a missing name')
             values = np.where(np.isfinite(values), values, np.float32(np.nan))
-        return self._timeline.push(source.key, stamp_ns, values)
+        return self._push(source.topic, source.key, stamp_ns, values)
 
-    def _note_size(self, topic: str, size: tuple[int, int]) -> None:
+    def _push(self, topic: str, key: str, stamp_ns: int, value: Value) -> list[Tick]:
+        """Lay a value on the timeline, noticing what the timeline refuses."""
+        losses = self._timeline.losses[key]
+        before = losses.out_of_order, losses.resets
+        ticks = self._timeline.push(key, stamp_ns, value)
+        if losses.out_of_order > before[0]:
+            self._lose(topic, stamp_ns, 'out_of_order', 'stamped before an earlier message')
+        if losses.resets > before[1]:
+            self._lose(topic, stamp_ns, 'clock_reset', 'stamps stepped back: the clock began anew')
+        return ticks
+
+    def _note_size(self, topic: str, stamp_ns: int, size: tuple[int, int]) -> None:
         before = self._sizes.setdefault(topic, size)
         if before != size:
             self._sizes[topic] = size
-            self.counts[f'{topic}: size changed'] += 1
+            self._lose(
+                topic,
+                stamp_ns,
+                'resized',
+                f'{before[1]}x{before[0]} px became {size[1]}x{size[0]} px',
+            )
 
-    def _stamp(self, topic: str, log_ns: int, message: Any) -> int:
-        """The header's stamp; for a message without one, the time of recording on that clock."""
-        offset_ns = self.robot.clock.offset_ns(topic)
-        stamp_ns = header_stamp_ns(message)
-        if stamp_ns is None:
-            return log_ns + (self._recorded_offset_ns or 0) + offset_ns
-        if self._recorded_offset_ns is None:
-            apart_ns = stamp_ns - log_ns
-            self._recorded_offset_ns = apart_ns if abs(apart_ns) > HEADERLESS_OFFSET_NS else 0
-        return stamp_ns + offset_ns
+    def _lose(self, topic: str, stamp_ns: int, reason: str, detail: str) -> None:
+        self._losses.append(Loss(topic, stamp_ns, reason, detail))
 
     def _moments(self, ticks: Iterable[Tick]) -> list[Moment]:
         moments = [self._hindsight.moment(tick) for tick in ticks]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.bags.source import open_bag
-from cosmos_flywheel.capture.proposal import Choice, Proposal, propose
+from cosmos_flywheel.capture.proposal import Choice, Proposal, propose, proposed_robot
 from cosmos_flywheel.capture.survey import BagSurvey, TopicSurvey, describe_clock, survey_bag
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.contract import Robot
@@ -45,14 +45,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print('\n'.join(_lines(survey, proposal, robot, chosen)))
     return 0
-
-
-def proposed_robot(proposal: Proposal) -> Robot | None:
-    """The proposal as a robot; None where the bag has nothing to watch."""
-    document = proposal.document
-    if not (document['cameras'] or document['state'] or document['action']):
-        return None
-    return Robot.from_mapping(document, place='proposal')
 
 
 def _document(

@@ -13,6 +13,8 @@ from cosmos_flywheel import __version__
 from cosmos_flywheel.core.errors import FlywheelError
 
 VERBS: Mapping[str, str] = {
+    'harvest': 'find failures in recorded bags and keep them as episodes',
+    'fit': 'learn from nominal bags what is normal',
     'inspect': 'look a bag over: topics, rates, gaps, clocks, and what would be watched',
     'init': 'write a robot file for a bag',
 }

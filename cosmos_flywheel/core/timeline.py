@@ -130,7 +130,7 @@ class Timeline:
         self._last_ns = 0
         self._newest_ns = 0
         self._started = False
-        self._segment = 0
+        self.segment = 0
 
     def push(self, source: str, stamp_ns: int, value: Value) -> list[Tick]:
         """Take one value in; returns the ticks that it closes, oldest first."""
@@ -170,7 +170,7 @@ class Timeline:
         self._noted.clear()
         self._pictures.clear()
         self._started = self._ticked = False
-        self._segment += 1
+        self.segment += 1
 
     def _pace(self, stamp_ns: int) -> None:
         """Let this stamp of the pacing stream be a tick, if one is due."""
@@ -217,7 +217,7 @@ class Timeline:
             pictures,
             self._vector(self.state, stamp_ns),
             self._vector(self.action, stamp_ns),
-            self._segment,
+            self.segment,
             self._take_seen(stamp_ns),
             self._take_arrived(stamp_ns),
         )

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A capture and its bag → an episode folder: the clip, the evidence, the manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import cosmos_flywheel
+from cosmos_flywheel.bags.clip import write_clip
+from cosmos_flywheel.bags.source import BagSource, RawMessage
+from cosmos_flywheel.capture.analysis import Analysis, Capture
+from cosmos_flywheel.capture.evidence import draw_scores_svg, draw_strip, make_thumbnail
+from cosmos_flywheel.capture.incident import Cause
+from cosmos_flywheel.capture.result import BagTrace, StripColumn
+from cosmos_flywheel.core.lineage import episode_id
+from cosmos_flywheel.core.timeline import NS
+from cosmos_flywheel.store.episodes import CLIP, EVIDENCE, THUMBNAIL, EpisodeWriter
+
+STRIP_PICTURE = f'{EVIDENCE}/strip.png'
+STRIP_NUMBERS = f'{EVIDENCE}/strip.npz'
+SCORES_PICTURE = f'{EVIDENCE}/scores.svg'
+
+
+def write_episode(
+    out: Path,
+    analysis: Analysis,
+    capture: Capture,
+    *,
+    bag_name: str,
+    config_hash: str,
+    run: Mapping[str, Any],
+) -> str:
+    """Write one episode and return its id; one that is there already stays as it is.
+
+    Raises:
+        StoreError: the folder cannot be written; nothing incomplete is left.
+
+    """
+    window = _window(analysis.source, capture)
+    identity = episode_id(
+        analysis.source.bag_id, window['start_ns'], window['end_ns'], config_hash
+    )
+    with EpisodeWriter(out, identity) as writer:
+        clip = _write_clip(writer.path / CLIP, analysis.source, capture)
+        evidence = _write_evidence(writer.path, analysis.trace(bag_name), window, capture.strip)
+        thumbnail = _write_thumbnail(writer.path, capture.strip)
+        manifest = {
+            'schema': 'episode-v1',
+            'id': identity,
+            'robot': analysis.robot.name,
+            'task': analysis.robot.task or None,
+            'state': 'untriaged',
+            'source': _source(analysis.source, bag_name),
+            'window': window,
+            'causes': [c.name for c in capture.incident.causes],
+            'channels': _channels(capture),
+            'firings': _firings(capture),
+            'calibration_id': analysis.calibration_id or None,
+            'engine': {'level': analysis.engine.spec.level, 'sha256': analysis.engine.spec.sha256},
+            'config_hash': config_hash,
+            'clip': {'file': CLIP, **clip},
+            'thumbnail': thumbnail,
+            'evidence': evidence,
+            'losses': _losses(capture),
+            'notes': _notes(capture),
+            'provenance': {
+                'parents': [analysis.source.bag_id],
+                'version': cosmos_flywheel.__version__,
+                'seed': None,
+                'licence': None,
+            },
+        }
+        writer.finish(manifest, run)
+    return identity
+
+
+def _window(source: BagSource, capture: Capture) -> dict[str, Any]:
+    """The window on the header's clock, and in seconds from the bag's first message."""
+    incident = capture.incident
+    stamps = {'start': incident.start_ns, 'onset': incident.onset_ns, 'end': incident.end_ns}
+    seconds = {
+        f'{name}_s': (stamp_ns - capture.log_offset_ns - source.start_ns) / NS
+        for name, stamp_ns in stamps.items()
+    }
+    return {
+        **{f'{name}_ns': stamp_ns for name, stamp_ns in stamps.items()},
+        **{name: round(value, 6) for name, value in seconds.items()},
+    }
+
+
+def _write_clip(path: Path, source: BagSource, capture: Capture) -> dict[str, Any]:
+    """The window's messages, preceded by what late joiners of latched topics would have got."""
+    start_ns = capture.incident.start_ns - capture.log_offset_ns
+    end_ns = capture.incident.end_ns - capture.log_offset_ns
+    summary = write_clip(
+        path, source, start_ns=start_ns, end_ns=end_ns, latched=last_latched(source, start_ns)
+    )
+    return {'messages': dict(sorted(summary.messages.items()))}
+
+
+def last_latched(source: BagSource, before_ns: int) -> list[RawMessage]:
+    """The newest message of every latched topic before an instant, in the order of recording.
+
+    /tf_static may have several publishers, each latching its own, so all of it is kept.
+    """
+    topics = {name for name, topic in source.topics.items() if topic.latched and topic.count}
+    if not topics:
+        return []
+    kept: dict[object, RawMessage] = {}
+    for raw in source.messages(topics, None, before_ns):
+        kept[(raw.topic, raw.data) if raw.topic == '/tf_static' else raw.topic] = raw
+    return sorted(kept.values(), key=lambda raw: raw.log_ns)
+
+
+def _write_evidence(
+    folder: Path, trace: BagTrace, window: Mapping[str, Any], strip: Sequence[StripColumn]
+) -> list[dict[str, str]]:
+    svg = draw_scores_svg(trace, window['start_s'], window['end_s'], window['onset_s'])
+    (folder / SCORES_PICTURE).write_text(svg, encoding='utf-8')
+    entries = [{'file': SCORES_PICTURE, 'kind': 'scores'}]
+    if strip:
+        (folder / STRIP_PICTURE).write_bytes(draw_strip(strip, 0.0))
+        save_strip(folder / STRIP_NUMBERS, strip)
+        entries += [
+            {'file': STRIP_PICTURE, 'kind': 'strip'},
+            {'file': STRIP_NUMBERS, 'kind': 'strip_arrays'},
+        ]
+    return entries
+
+
+def save_strip(path: Path, strip: Sequence[StripColumn]) -> None:
+    """Keep the strip's pictures as arrays, so that later stages need not predict again."""
+    arrays: dict[str, Any] = {'times_s': np.array([c.time_s for c in strip])}
+    for index, column in enumerate(strip):
+        arrays[f'actual_{index}'] = column.actual
+        if column.predicted is not None:
+            arrays[f'predicted_{index}'] = column.predicted
+        if column.residual is not None:
+            arrays[f'residual_{index}'] = column.residual.astype(np.float16)
+    np.savez_compressed(path, **arrays)
+
+
+def load_strip(path: Path, onset_s: float) -> tuple[StripColumn, ...]:
+    """Read back what `save_strip` wrote; times become seconds from the bag's first message."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return tuple(
+            StripColumn(
+                onset_s + float(time_s),
+                arrays[f'actual_{i}'],
+                arrays.get(f'predicted_{i}'),
+                _float(arrays.get(f'residual_{i}')),
+            )
+            for i, time_s in enumerate(arrays['times_s'])
+        )
+
+
+def _float(values: Any) -> Any:
+    return None if values is None else values.astype(np.float32)
+
+
+def _write_thumbnail(folder: Path, strip: Sequence[StripColumn]) -> dict[str, str] | None:
+    """The picture at the onset, or the nearest to it."""
+    if not strip:
+        return None
+    nearest = min(strip, key=lambda c: abs(c.time_s))
+    (folder / THUMBNAIL).write_bytes(make_thumbnail(nearest.actual))
+    return {'file': THUMBNAIL}
+
+
+def _source(source: BagSource, bag_name: str) -> dict[str, Any]:
+    damage = source.damage
+    return {
+        'bag_id': source.bag_id,
+        'name': bag_name,
+        'format': source.format,
+        'storage': source.storage,
+        'damage': damage.what if damage else None,
+    }
+
+
+def _channels(capture: Capture) -> dict[str, Any]:
+    """Every channel that had something to say within the window."""
+    causes = {c.name: c for c in capture.incident.causes}
+    quiet = {
+        name: _quiet(peak, limit)
+        for name, (peak, limit) in capture.peaks.items()
+        if name not in causes
+    }
+    loud = {name: _loud(c) for name, c in causes.items() if not name.startswith('trigger:')}
+    return {**quiet, **loud}
+
+
+def _quiet(peak: float, threshold: float) -> dict[str, Any]:
+    return {
+        'peak': _finite(peak),
+        'threshold': _finite(threshold),
+        'guaranteed': False,
+        'onset_ns': None,
+        'alarms': [],
+        'detail': '',
+    }
+
+
+def _loud(cause: Cause) -> dict[str, Any]:
+    return {
+        'peak': _finite(cause.peak),
+        'threshold': _finite(cause.threshold),
+        'guaranteed': cause.guaranteed,
+        'onset_ns': cause.onset_ns,
+        'alarms': [list(interval) for interval in cause.alarms],
+        'detail': cause.detail,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 6) if isfinite(value) else None
+
+
+def _firings(capture: Capture) -> list[dict[str, Any]]:
+    return [
+        {'name': f.name, 'stamp_ns': f.stamp_ns, 'ends_ns': f.ends_ns, 'detail': f.detail}
+        for f in capture.firings
+    ]
+
+
+def _losses(capture: Capture) -> dict[str, dict[str, int]]:
+    losses: dict[str, Counter[str]] = {}
+    for loss in capture.losses:
+        losses.setdefault(loss.topic, Counter())[loss.reason] += 1
+    return {topic: dict(sorted(counts.items())) for topic, counts in sorted(losses.items())}
+
+
+def _notes(capture: Capture) -> list[str]:
+    return ['closed by its greatest length; the alarm went on'] if capture.incident.cut else []

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many recorded bags → episodes, a catalogue, a report: the live path in a plain loop.
+
+A bag that was finished before under the same configuration is not watched again, so a harvest
+that was cut off goes on where it stopped. One bag that cannot be read does not stop the others.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from multiprocessing import get_context
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+import cv2
+
+import cosmos_flywheel
+from cosmos_flywheel.bags.source import BagSource, open_bag
+from cosmos_flywheel.capture.analysis import Analysis
+from cosmos_flywheel.capture.episode import write_episode
+from cosmos_flywheel.capture.incident import CaptureSettings
+from cosmos_flywheel.capture.model import Judge
+from cosmos_flywheel.capture.report import write_report
+from cosmos_flywheel.capture.result import BagTrace, EpisodeView, HarvestResult
+from cosmos_flywheel.capture.trigger import Triggers
+from cosmos_flywheel.capture.view import load_trace, save_trace, view_episode
+from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.errors import BagError, FlywheelError, StoreError
+from cosmos_flywheel.core.lineage import canonical_json, config_hash, sha256_hex
+from cosmos_flywheel.core.scoring import SCORING_REVISION
+from cosmos_flywheel.store.catalogue import Catalogue
+from cosmos_flywheel.store.episodes import sweep
+from cosmos_flywheel.store.records import WatchedBag
+
+REPORT = 'report.html'
+TRACES = 'traces'
+Progress = Callable[[str, float], None]
+"""Told a bag's path as it was given, and how many of its seconds are done."""
+PlanOf = Callable[[BagSource], 'Plan']
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that decides what a harvest finds."""
+
+    robot: Robot
+    judge: Judge
+    settings: CaptureSettings = field(default_factory=CaptureSettings)
+    triggers_path: Path | None = None
+
+    def hash(self) -> str:
+        """64 hex digits: equal plans find equal episodes."""
+        triggers = self.triggers_path.read_text('utf-8') if self.triggers_path else None
+        return config_hash(
+            {
+                'robot': self.robot.config_hash(),
+                'level': self.judge.level,
+                'size': self.judge.size,
+                'calibration': self.judge.calibration_id,
+                'capture': asdict(self.settings),
+                'triggers': triggers,
+                'scoring_revision': SCORING_REVISION,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One bag to watch."""
+
+    path: Path
+    out: Path
+    plan: Plan
+    config_hash: str
+    bag_id: str
+    duration_s: float
+
+    @property
+    def name(self) -> str:
+        """What the bag is called in manifests: never its whole path."""
+        return self.path.resolve().name or 'bag'
+
+    @property
+    def trace_path(self) -> Path:
+        """Where its scores are kept."""
+        name = sha256_hex(canonical_json([self.bag_id, self.config_hash]))[:16]
+        return self.out / TRACES / f'{name}.npz'
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What came of one bag."""
+
+    bag: WatchedBag
+    trace: BagTrace
+    views: tuple[EpisodeView, ...]
+
+
+def harvest(
+    paths: Sequence[Path],
+    plan_of: PlanOf,
+    out: Path,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], HarvestResult]:
+    """Watch every bag, capture what is surprising, and write the report.
+
+    Args:
+        paths: one bag each, as `find_bags` gives them.
+        plan_of: says by which plan an open bag is watched.
+        out: where episodes, catalogue and report go; a harvest of before is continued.
+        workers: processes; the result does not depend on their number.
+        progress: told how far each bag is.
+
+    Returns:
+        The document of schema harvest-v1, and what the report shows.
+
+    Raises:
+        StoreError: `out` cannot be written, or holds something else.
+
+    """
+    _claim(out)
+    cv2.setNumThreads(1)
+    jobs, unread = _open_all(paths, plan_of, out)
+    done: dict[Path, Watched] = {}
+    with Catalogue.open(out) as catalogue:
+        for job in jobs:
+            if catalogue.bag_done(job.bag_id, job.config_hash) and job.trace_path.is_file():
+                done[job.path] = _reload(job)
+        for job, found in _watch_all([j for j in jobs if j.path not in done], workers, progress):
+            if isinstance(found, FlywheelError):
+                unread[job.path] = str(found)
+                continue
+            for episode in found.bag.episodes:
+                catalogue.add_episode(episode)
+            catalogue.add_bag(found.bag)
+            done[job.path] = found
+    jobs = [job for job in jobs if job.path in done]
+    result = _result(jobs, [done[job.path] for job in jobs], unread)
+    write_report(result, out / REPORT)
+    return _document(paths, done, unread), result
+
+
+def _claim(out: Path) -> None:
+    """Make the output folder ours, or continue in it; anything else is left alone."""
+    ours = {'catalogue.sqlite', REPORT, TRACES, 'bags'}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        names = {p.name for p in out.iterdir() if not p.name.startswith('.')}
+    except OSError as error:
+        raise StoreError(
+            f'{out}: cannot be used ({error.strerror}); give another --out'
+        ) from error
+    if names and not names & ours:
+        raise StoreError(
+            f'{out}: exists and holds something else ({min(names)}, …); give another --out, '
+            f'or an empty folder'
+        )
+    sweep(out)
+
+
+def _open_all(
+    paths: Sequence[Path], plan_of: PlanOf, out: Path
+) -> tuple[list[Job], dict[Path, str]]:
+    """A job for every bag that opens; the same recording given twice is watched once."""
+    jobs: list[Job] = []
+    unread: dict[Path, str] = {}
+    known: dict[str, Path] = {}
+    for path in paths:
+        try:
+            with open_bag(path) as source:
+                if not source.message_count:
+                    raise BagError(f'{path}: holds no messages')
+                if source.bag_id in known:
+                    raise BagError(f'{path}: the same recording as {known[source.bag_id]}')
+                plan = plan_of(source)
+                jobs.append(Job(path, out, plan, plan.hash(), source.bag_id, source.duration_s))
+                known[source.bag_id] = path
+        except FlywheelError as error:
+            unread[path] = str(error)
+    return jobs, unread
+
+
+def _watch_all(
+    jobs: Sequence[Job],
+    workers: int,
+    progress: Progress | None,
+) -> Iterator[tuple[Job, Watched | FlywheelError]]:
+    """Watch the bags in any order; gives each back when it is finished."""
+    if workers <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield job, _try_watch(job, progress)
+        return
+    context = get_context('spawn')
+    told: Any = context.Queue()
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (told,)) as pool:
+        longest_first = sorted(jobs, key=lambda j: -j.duration_s)
+        futures = {pool.submit(_try_watch_and_tell, job): job for job in longest_first}
+        try:
+            for future in _as_finished(set(futures), told, progress):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise StoreError(
+                'a worker process died (out of memory?); run the same command again with fewer '
+                '--workers: bags that are finished are kept'
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _as_finished(
+    pending: set[Future[Any]], told: Any, progress: Progress | None
+) -> Iterator[Future[Any]]:
+    """Futures as they finish, passing on meanwhile what the workers tell."""
+    while pending:
+        finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+        while not told.empty():
+            path, seconds = told.get()
+            if progress is not None:
+                progress(path, seconds)
+        yield from finished
+
+
+_told: Any = None
+"""A worker's way to tell the main process how far it is."""
+
+
+def _start_worker(told: Any) -> None:
+    global _told
+    _told = told
+    cv2.setNumThreads(1)
+    # Ctrl-C is the main process' affair: it ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _try_watch_and_tell(job: Job) -> Watched | FlywheelError:
+    return _try_watch(job, lambda path, seconds: _told.put((path, seconds)))
+
+
+def _try_watch(job: Job, progress: Progress | None) -> Watched | FlywheelError:
+    """Watch one bag; a bag that cannot be watched is a result too, a full disk is not."""
+    try:
+        return watch(job, progress)
+    except StoreError:
+        raise
+    except FlywheelError as error:
+        return error
+
+
+def watch(job: Job, progress: Progress | None = None) -> Watched:
+    """Watch one bag to its end and write its episodes."""
+    plan, path = job.plan, str(job.path)
+    triggers = Triggers.load(plan.triggers_path) if plan.triggers_path else None
+    episodes: list[str] = []
+    run = {'schema': 'run-v1', 'bag_path': str(job.path.resolve()), 'host': gethostname()}
+    with open_bag(job.path) as source:
+        analysis = Analysis(source, plan.robot, plan.judge, plan.settings, triggers)
+        for capture in analysis.run(progress and (lambda done_s: progress(path, done_s))):
+            episodes.append(
+                write_episode(
+                    job.out,
+                    analysis,
+                    capture,
+                    bag_name=job.name,
+                    config_hash=job.config_hash,
+                    run=run,
+                )
+            )
+        trace = analysis.trace(job.name)
+        bag = WatchedBag(
+            bag_id=source.bag_id,
+            name=job.name,
+            config_hash=job.config_hash,
+            duration_s=source.duration_s,
+            watched_s=analysis.watched_s,
+            robot=plan.robot.name,
+            start_ns=source.start_ns,
+            damage=source.damage.what if source.damage else None,
+            episodes=tuple(sorted(set(episodes))),
+        )
+    save_trace(job.trace_path, trace)
+    if progress is not None:
+        progress(path, job.duration_s)
+    return Watched(bag, trace, _views(job, bag))
+
+
+def _reload(job: Job) -> Watched:
+    """What an earlier run found in this bag."""
+    trace = load_trace(job.trace_path)
+    episodes = json.loads((job.out / 'bags' / f'{job.trace_path.stem}.json').read_text('utf-8'))
+    episodes.pop('schema')
+    bag = WatchedBag(**{**episodes, 'episodes': tuple(episodes['episodes'])})
+    return Watched(bag, trace, _views(job, bag))
+
+
+def _views(job: Job, bag: WatchedBag) -> tuple[EpisodeView, ...]:
+    camera = job.plan.robot.primary_camera
+    views = [view_episode(job.out, one, camera.topic if camera else None) for one in bag.episodes]
+    return tuple(sorted(views, key=lambda view: view.onset_s))
+
+
+def _result(
+    jobs: Sequence[Job], found: Sequence[Watched], unread: dict[Path, str]
+) -> HarvestResult:
+    hashes = sorted({job.config_hash for job in jobs})
+    return HarvestResult(
+        robot=', '.join(sorted({job.plan.robot.name for job in jobs})),
+        engine=', '.join(sorted({job.plan.judge.level for job in jobs})),
+        config_hash=hashes[0] if len(hashes) == 1 else config_hash(hashes),
+        calibrated=bool(jobs) and all(job.plan.judge.calibration for job in jobs),
+        bags=tuple(w.trace for w in found),
+        episodes=tuple(v for w in found for v in w.views),
+        unread={path.name: why for path, why in unread.items()},
+        versions={'cosmos_flywheel': cosmos_flywheel.__version__},
+    )
+
+
+def _document(
+    paths: Sequence[Path], done: dict[Path, Watched], unread: dict[Path, str]
+) -> dict[str, Any]:
+    """What `--json` writes: seconds count from each bag's first message."""
+    bags: list[dict[str, Any]] = []
+    for path in paths:
+        if path in unread:
+            bags.append(
+                {'bag': str(path), 'duration_s': None, 'error': unread[path], 'episodes': []}
+            )
+            continue
+        bags.append(
+            {
+                'bag': str(path),
+                'duration_s': round(done[path].bag.duration_s, 6),
+                'notes': list(done[path].trace.notes),
+                'episodes': [_entry(view) for view in done[path].views],
+            }
+        )
+    return {'schema': 'harvest-v1', 'bags': bags}
+
+
+def _entry(view: EpisodeView) -> dict[str, Any]:
+    scores = {name: p.score if isfinite(p.score) else None for name, p in view.peaks.items()}
+    return {
+        'id': view.id,
+        'onset_s': view.onset_s,
+        'start_s': view.start_s,
+        'end_s': view.end_s,
+        'causes': list(view.causes),
+        'scores': scores,
+        'words': view.words,
+    }

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Episode folders and stored traces → what the report shows, fresh or of an earlier run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosmos_flywheel.bags.picture import decode_picture
+from cosmos_flywheel.bags.source import open_bag
+from cosmos_flywheel.bags.stamp import header_stamp_ns
+from cosmos_flywheel.capture.episode import STRIP_NUMBERS, load_strip
+from cosmos_flywheel.capture.evidence import pack_frame
+from cosmos_flywheel.capture.result import (
+    BagTrace,
+    ChannelPeak,
+    ChannelTrace,
+    ClipFrame,
+    EpisodeView,
+)
+from cosmos_flywheel.capture.words import say_episode
+from cosmos_flywheel.core.errors import BagError, PictureError, StoreError
+from cosmos_flywheel.core.timeline import NS
+from cosmos_flywheel.store.episodes import CLIP, read_episode
+from cosmos_flywheel.store.files import storing
+
+VIDEO_HZ = 15.0
+"""Pictures of an episode's video; more would only make the report larger."""
+
+
+def view_episode(out: Path, episode_id: str, camera_topic: str | None) -> EpisodeView:
+    """One episode as the report shows it, read back from its folder."""
+    folder = out / episode_id
+    manifest = read_episode(folder)
+    window = manifest['window']
+    strip = folder / STRIP_NUMBERS
+    return EpisodeView(
+        id=episode_id,
+        bag=manifest['source']['name'],
+        onset_s=window['onset_s'],
+        start_s=window['start_s'],
+        end_s=window['end_s'],
+        causes=tuple(manifest['causes']),
+        words=say_episode(manifest),
+        peaks={
+            name: ChannelPeak(_number(c['peak']), _number(c['threshold']), c['detail'])
+            for name, c in manifest['channels'].items()
+        },
+        strip=load_strip(strip, window['onset_s']) if strip.is_file() else (),
+        clip=tuple(_frames(folder / CLIP, manifest, camera_topic)) if camera_topic else (),
+        folder=episode_id,
+    )
+
+
+def _frames(clip: Path, manifest: Mapping[str, Any], topic: str) -> Iterator[ClipFrame]:
+    """The camera's pictures of a clip, thinned to the video's rate."""
+    window = manifest['window']
+    alarms = [span for channel in manifest['channels'].values() for span in channel['alarms']]
+    last_ns = None
+    with open_bag(clip) as source:
+        for raw in source.messages({topic}):
+            message = source.deserialize(raw)
+            stamp_ns = header_stamp_ns(message) or raw.log_ns
+            if last_ns is not None and 0 <= stamp_ns - last_ns < 0.9 * NS / VIDEO_HZ:
+                continue
+            last_ns = stamp_ns
+            try:
+                picture = decode_picture(message)
+            except (PictureError, BagError):
+                continue
+            time_s = window['onset_s'] + (stamp_ns - window['onset_ns']) / NS
+            yield pack_frame(time_s, picture, any(a <= stamp_ns <= b for a, b in alarms))
+
+
+def save_trace(path: Path, trace: BagTrace) -> None:
+    """Keep a bag's scores beside the catalogue: whole or not at all."""
+    said = {
+        'bag': trace.bag,
+        'duration_s': trace.duration_s,
+        'notes': list(trace.notes),
+        'level': trace.level,
+        'calibration_id': trace.calibration_id,
+        'pictures': trace.pictures,
+        'predictions': trace.predictions,
+        'channels': [
+            {'name': c.name, 'guaranteed': c.guaranteed, 'alarms': [list(a) for a in c.alarms]}
+            for c in trace.channels
+        ],
+    }
+    arrays: dict[str, Any] = {f'scores_{i}': c.scores for i, c in enumerate(trace.channels)}
+    arrays |= {f'thresholds_{i}': c.thresholds for i, c in enumerate(trace.channels)}
+    partial = path.with_name(f'.{path.name}')
+    with storing(path):
+        path.parent.mkdir(exist_ok=True)
+        with partial.open('wb') as file:
+            np.savez_compressed(
+                file, said=np.array(json.dumps(said)), times_s=trace.times_s, **arrays
+            )
+        partial.replace(path)
+
+
+def load_trace(path: Path) -> BagTrace:
+    """Read back what `save_trace` wrote.
+
+    Raises:
+        StoreError: the file is damaged.
+
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            said = json.loads(str(arrays['said']))
+            channels = tuple(
+                ChannelTrace(
+                    c['name'],
+                    arrays[f'scores_{i}'],
+                    arrays[f'thresholds_{i}'],
+                    c['guaranteed'],
+                    tuple((a, b) for a, b in c['alarms']),
+                )
+                for i, c in enumerate(said.pop('channels'))
+            )
+            trace = BagTrace(times_s=arrays['times_s'], channels=channels, **said)
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f'{path}: damaged ({error}); delete it and harvest again') from error
+    return replace(trace, notes=tuple(trace.notes))
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else value

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`flywheel fit BAG…`: nominal bags in, what is normal for this robot out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cosmos_flywheel.bags.source import find_bags
+from cosmos_flywheel.capture.fit import fit
+from cosmos_flywheel.capture.model import DEFAULT_LEVEL, save_judge
+from cosmos_flywheel.cli.table import amount, table
+from cosmos_flywheel.core.calibration import Calibration
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.engines import ENGINES
+from cosmos_flywheel.store.robots import load_robot
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the verb."""
+    parser = subparsers.add_parser(
+        'fit',
+        help='learn from nominal bags what is normal',
+        description='Watches bags in which nothing went wrong and writes the thresholds that '
+        '`flywheel harvest --model` uses.',
+    )
+    parser.add_argument(
+        'bags', nargs='+', type=Path, metavar='BAG', help='nominal bags, or folders of them'
+    )
+    parser.add_argument('--robot', required=True, help='a shipped robot or a robot file')
+    parser.add_argument(
+        '--engine',
+        choices=sorted(ENGINES),
+        default=DEFAULT_LEVEL,
+        help='which engine predicts (default: %(default)s)',
+    )
+    parser.add_argument('-o', '--out', type=Path, required=True, help='the model folder to write')
+    parser.add_argument('--force', action='store_true', help='replace a model that is there')
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one a core)'
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, write the model folder, and print what was learnt."""
+    if args.workers < 1:
+        raise ConfigError(f'--workers {args.workers}: give at least 1')
+    robot = load_robot(args.robot)
+    paths = find_bags(args.bags)
+    calibration = fit(paths, robot, args.engine, workers=args.workers)
+    path = save_judge(calibration, args.out, force=args.force)
+    print('\n'.join(_lines(calibration)))
+    print(f'model: {path.parent}')
+    return 0
+
+
+def _lines(calibration: Calibration) -> Iterator[str]:
+    rows = [('channel', 'elements', 'nominal max', 'alarm above')]
+    rows += [
+        (name, str(len(c.elements)), amount(c.nominal_max), amount(c.threshold))
+        for name, c in calibration.channels.items()
+    ]
+    yield from table(rows, right=(1, 2, 3))
+    minutes = 60 * calibration.nominal['hours']
+    yield ''
+    yield (
+        f'{calibration.nominal["bag_count"]} nominal bags, {minutes:.1f} minutes: too few to '
+        f'prove a false-alarm rate, so no threshold is guaranteed'
+    )

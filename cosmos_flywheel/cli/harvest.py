@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`flywheel harvest BAG…`: recorded bags in, failure episodes with evidence out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from cosmos_flywheel.bags.source import BagSource, find_bags, open_bag
+from cosmos_flywheel.capture.harvest import REPORT, Plan, PlanOf, harvest
+from cosmos_flywheel.capture.incident import CaptureSettings
+from cosmos_flywheel.capture.model import DEFAULT_LEVEL, Judge, load_judge
+from cosmos_flywheel.capture.proposal import propose, proposed_robot
+from cosmos_flywheel.capture.result import HarvestResult
+from cosmos_flywheel.capture.survey import survey_bag
+from cosmos_flywheel.cli.progress import ProgressLine
+from cosmos_flywheel.cli.table import printable, table
+from cosmos_flywheel.core.errors import BagError, ConfigError, FlywheelError, StoreError
+from cosmos_flywheel.engines import ENGINES
+from cosmos_flywheel.store.files import storing
+from cosmos_flywheel.store.robots import load_robot
+
+OUT = Path('flywheel-out')
+SOME_UNREAD_CODE = 1
+"""Some bags were harvested, others could not be read."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the verb."""
+    parser = subparsers.add_parser(
+        'harvest',
+        help='find failures in recorded bags and keep them as episodes',
+        description='Watches every bag through a world model and keeps the stretches where the '
+        "robot's world did not do what it should have done.",
+    )
+    parser.add_argument(
+        'bags',
+        nargs='+',
+        type=Path,
+        metavar='BAG',
+        help='rosbag2 folders, .mcap, .db3 or .bag files, or folders of them',
+    )
+    parser.add_argument(
+        '--robot',
+        help='a shipped robot or the path of a robot file; by default '
+        "the model's robot, or what `flywheel init` would write",
+    )
+    parser.add_argument(
+        '--model',
+        type=Path,
+        help='a folder made by `flywheel fit`; without one, thresholds come from '
+        "each bag's own past",
+    )
+    parser.add_argument(
+        '--engine',
+        choices=sorted(ENGINES),
+        default=DEFAULT_LEVEL,
+        help='without --model: which engine predicts (default: %(default)s)',
+    )
+    parser.add_argument('--triggers', type=Path, help='a trigger file: further reasons to capture')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=OUT,
+        help='where episodes, catalogue and report go (default: %(default)s)',
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write what was found here')
+    parser.add_argument(
+        '--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one a core)'
+    )
+    defaults = CaptureSettings()
+    parser.add_argument(
+        '--pre-roll',
+        type=float,
+        default=defaults.pre_roll_s,
+        metavar='S',
+        help='seconds kept before an alarm (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--post-roll',
+        type=float,
+        default=defaults.post_roll_s,
+        metavar='S',
+        help='seconds kept after an alarm (default: %(default)s)',
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Harvest, then print a table and where the report is."""
+    settings = _settings(args)
+    if args.json is not None:
+        _require_writable(args.json)
+    paths = find_bags(args.bags)
+    plan_of = _plan_of(args, settings)
+    with ProgressLine(_durations(paths), 'bags') as progress:
+        document, result = harvest(
+            paths, plan_of, args.out, workers=args.workers, progress=progress
+        )
+    if args.json is not None:
+        _write_json(args.json, document)
+    print('\n'.join(_lines(document, result, args.out)))
+    failed = sum('error' in bag for bag in document['bags'])
+    if failed == len(document['bags']):
+        raise BagError('no bag could be harvested; see above')
+    return SOME_UNREAD_CODE if failed else 0
+
+
+def _settings(args: argparse.Namespace) -> CaptureSettings:
+    for name, value in (('--pre-roll', args.pre_roll), ('--post-roll', args.post_roll)):
+        if not 0 <= value <= 3600:
+            raise ConfigError(f'{name} {value:g}: give seconds between 0 and 3600')
+    if args.workers < 1:
+        raise ConfigError(f'--workers {args.workers}: give at least 1')
+    return CaptureSettings(pre_roll_s=args.pre_roll, post_roll_s=args.post_roll)
+
+
+def _plan_of(args: argparse.Namespace, settings: CaptureSettings) -> PlanOf:
+    """By which plan a bag is watched: one for all, or, without a robot, one for each bag."""
+    judge = load_judge(args.model) if args.model else Judge(args.engine)
+    name = args.robot or (judge.calibration.robot if judge.calibration else None)
+    if name is None:
+        return lambda source: Plan(_guess_robot(source), judge, settings, args.triggers)
+    try:
+        plan = Plan(load_robot(name), judge, settings, args.triggers)
+    except FlywheelError as error:
+        if args.robot:
+            raise
+        raise ConfigError(
+            f'{args.model}: made for robot {name!r}, which is not a shipped one; '
+            f'give its file with --robot'
+        ) from error
+    judge.check_robot(plan.robot)
+    return lambda _: plan
+
+
+def _guess_robot(source: BagSource) -> Any:
+    robot = proposed_robot(propose(survey_bag(source), 'robot'))
+    if robot is None:
+        raise ConfigError(
+            f'{source.path}: no topic can be a camera, a state or an action; see '
+            f'what is in it with `flywheel inspect`, and name them with --robot'
+        )
+    return robot
+
+
+def _durations(paths: list[Path]) -> dict[str, float]:
+    durations = {}
+    for path in paths:
+        try:
+            with open_bag(path) as source:
+                durations[str(path)] = source.duration_s
+        except BagError:
+            continue  # harvest says why
+    return durations
+
+
+def _require_writable(path: Path) -> None:
+    """Find out before the work, not after it."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise StoreError(f'{path}: cannot be written; give a file in a folder that exists')
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    with storing(path):
+        partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + '\n', 'utf-8')
+        partial.replace(path)
+
+
+def _lines(document: dict[str, Any], result: HarvestResult, out: Path) -> list[str]:
+    rows = [('bag', 'length', 'at', 'episode', 'cause')]
+    for bag in document['bags']:
+        name, rows_before = Path(bag['bag']).name, len(rows)
+        if 'error' in bag:
+            rows.append((name, '-', '-', 'NOT READ', bag['error']))
+            continue
+        length = f'{bag["duration_s"]:.1f} s'
+        for episode in bag['episodes']:
+            rows.append(
+                (
+                    name,
+                    length,
+                    f'{episode["onset_s"]:.2f} s',
+                    episode['id'],
+                    ', '.join(episode['causes']),
+                )
+            )
+        if len(rows) == rows_before:
+            rows.append((name, length, '-', '-', '-'))
+    lines = table(rows, right=(1, 2))
+    found = sum(len(bag['episodes']) for bag in document['bags'])
+    watched_s = sum(b.duration_s for b in result.bags)
+    reference = (
+        'thresholds from nominal recordings, no false-alarm rate proved'
+        if result.calibrated
+        else "uncalibrated: thresholds from each bag's own past; `flywheel fit` does better"
+    )
+    return [
+        *lines,
+        '',
+        f'{found} episode{"s" * (found != 1)} in {watched_s:.1f} s of '
+        f'{len(result.bags)} bag{"s" * (len(result.bags) != 1)} ({reference})',
+        f'report: {printable(str(out / REPORT))}',
+    ]

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seconds of bags done → one line on the terminal: share, speed, time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TextIO
+
+BAR = 24
+LINE_S = 0.2
+"""A terminal's line is redrawn so often …"""
+LOG_S = 10.0
+"""… and a log file gets a line so often."""
+
+
+class ProgressLine:
+    """Shows how far a long job is; a context manager.
+
+    Args:
+        sizes: how many seconds each part has, by its name.
+        unit: what the parts are called.
+
+    """
+
+    def __init__(self, sizes: Mapping[str, float], unit: str, stream: TextIO = sys.stderr) -> None:
+        self._sizes = dict(sizes)
+        self._done: dict[str, float] = {}
+        self._unit = unit
+        self._stream = stream
+        self._began_s = self._shown_s = time.monotonic()
+        self._live = stream.isatty()
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._stream.write('\r\x1b[K')
+            self._stream.flush()
+
+    def __call__(self, name: str, done_s: float) -> None:
+        """So many seconds of the named part are done."""
+        self._done[name] = min(done_s, self._sizes.get(name, done_s))
+        now_s = time.monotonic()
+        if now_s - self._shown_s >= (LINE_S if self._live else LOG_S):
+            self._shown_s = now_s
+            self._stream.write(
+                f'\r\x1b[K{self.line(now_s)}' if self._live else f'{self.line(now_s)}\n'
+            )
+            self._stream.flush()
+
+    def line(self, now_s: float) -> str:
+        """The whole line as of an instant of the monotonic clock."""
+        whole_s, done_s = sum(self._sizes.values()), sum(self._done.values())
+        share = done_s / whole_s if whole_s else 1.0
+        finished = sum(d >= self._sizes.get(n, 0) for n, d in self._done.items())
+        elapsed_s = max(now_s - self._began_s, 1e-3)
+        left_s = elapsed_s * (1 - share) / share if share > 0 else 0.0
+        bar = '█' * round(BAR * share) + '░' * (BAR - round(BAR * share))
+        return (
+            f'{bar} {share:4.0%}  {finished}/{len(self._sizes)} {self._unit}  '
+            f'{done_s / elapsed_s:.1f}× real time  {clock(left_s)} left'
+        )
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, hours if there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02d}:{rest:02d}' if hours else f'{minutes}:{rest:02d}'
