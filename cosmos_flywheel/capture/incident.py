@@ -109,6 +109,7 @@ class IncidentTracker:
         self._causes: dict[str, _OpenCause] = {}
         self._onset_ns: int | None = None
         self._begin_ns: int | None = None
+        self._now_ns = 0
         self._last_on_ns = 0
         self._muted: set[str] = set()
 
@@ -119,7 +120,7 @@ class IncidentTracker:
 
     def observe(self, score: AnomalyScore) -> Incident | None:
         """Take the scores of one tick; returns an incident if it closes with this tick."""
-        now_ns = score.stamp_ns
+        now_ns = self._now_ns = score.stamp_ns
         if self._begin_ns is None:
             self._begin_ns = now_ns
         for channel in score.channels:
@@ -138,7 +139,10 @@ class IncidentTracker:
 
     def flush(self) -> Incident | None:
         """Close what is open, as at the end of a recording."""
-        return self._close(self._last_on_ns, cut=False) if self.is_open else None
+        if not self.is_open:
+            return None
+        post_ns = round(self._settings.post_roll_s * NS)
+        return self._close(min(self._last_on_ns + post_ns, self._now_ns + 1), cut=False)
 
     def begin_anew(self) -> Incident | None:
         """The clock began anew: close what is open and forget every alarm."""
@@ -172,22 +176,22 @@ class IncidentTracker:
         if self._onset_ns is None:
             return None
         if now_ns - self._last_on_ns >= self._settings.post_roll_s * NS:
-            return self._close(self._last_on_ns, cut=False)
+            post_ns = round(self._settings.post_roll_s * NS)
+            return self._close(self._last_on_ns + post_ns, cut=False)
         if now_ns - self._onset_ns >= self._settings.max_s * NS:
             self._muted |= {n for n, a in self._alarms.items() if a.on}
             return self._close(now_ns, cut=True)
         return None
 
-    def _close(self, last_ns: int, *, cut: bool) -> Incident:
+    def _close(self, end_ns: int, *, cut: bool) -> Incident:
         assert self._onset_ns is not None
         pre_ns = round(self._settings.pre_roll_s * NS)
         begin_ns = self._onset_ns if self._begin_ns is None else self._begin_ns
-        post_ns = 0 if cut else round(self._settings.post_roll_s * NS)
         ordered = sorted(self._causes.values(), key=lambda c: (c.onset_ns, c.name))
         incident = Incident(
             self._onset_ns,
             max(begin_ns, self._onset_ns - pre_ns),
-            last_ns + post_ns,
+            end_ns,
             tuple(c.close() for c in ordered),
             cut,
         )
