@@ -57,6 +57,7 @@ def dds(need: Callable[[str, str], NoReturn], environment) -> dict[str, str]:
     """Environment of one private DDS domain on this machine."""
     try:
         import rclpy  # noqa: F401
+
         from cosmos_flywheel.msg import FailureEpisode  # noqa: F401
     except ImportError as error:
         need('ros', f'the messages cannot be imported ({error}): make setup')
