@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FLYWHEEL := $(BIN)/flywheel
+DEMO := demo/bags/mujoco_push_faults
 
 # One thread for each native library: the tests and the workers share the cores themselves.
 export OMP_NUM_THREADS := 1
@@ -25,8 +26,8 @@ setup: .venv/installed
 	touch $@
 
 demo: setup
-	$(FLYWHEEL) fit demo/nominal --robot mujoco_push -o demo/out/model --force
-	$(FLYWHEEL) harvest demo/bags --robot mujoco_push --model demo/out/model --out demo/out/episodes
+	$(FLYWHEEL) fit $(DEMO)/nominal --robot mujoco_push -o demo/out/model --force
+	$(FLYWHEEL) harvest $(DEMO)/bags --model demo/out/model --out demo/out/episodes
 
 test: setup lint
 	$(BIN)/python -m pytest

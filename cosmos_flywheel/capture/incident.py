@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cosmos_flywheel.core.timeline import NS
@@ -197,12 +196,3 @@ class IncidentTracker:
         )
         self._causes, self._onset_ns = {}, None
         return incident
-
-
-def causes_of(incidents: Iterable[Incident]) -> dict[str, int]:
-    """How many incidents each cause had a part in, most common first."""
-    counts: dict[str, int] = {}
-    for incident in incidents:
-        for cause in incident.causes:
-            counts[cause.name] = counts.get(cause.name, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
