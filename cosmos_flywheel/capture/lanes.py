@@ -56,7 +56,7 @@ def lay_lane(
     """Lay out one channel between two times, with at most two points per bin."""
     scores = channel.scores.astype(np.float64)
     thresholds = channel.thresholds.astype(np.float64)
-    times, scores, thresholds = _mark_gaps(times_s, scores, thresholds, start_s)
+    times, scores, thresholds = _mark_gaps(times_s, scores, thresholds, start_s, end_s)
     speaking = np.isfinite(scores)
     armed = np.isfinite(thresholds) & (thresholds > 0)
     ratios = np.full(len(times), nan)
@@ -112,14 +112,16 @@ def time_ticks(start_s: float, end_s: float, count: int = 8) -> tuple[tuple[floa
 
 
 def _mark_gaps(
-    times: Values, scores: Values, thresholds: Values, start_s: float
+    times: Values, scores: Values, thresholds: Values, start_s: float, end_s: float
 ) -> tuple[Values, Values, Values]:
     """Insert a silent tick where ticks are missing, so that no line is drawn across."""
-    steps = np.diff(times)
-    usual = float(np.median(steps)) if len(steps) else 0.0
+    if not len(times):
+        return times, scores, thresholds
+    steps = np.diff(times, append=max(end_s, times[-1]))
+    usual = float(np.median(steps[:-1])) if len(times) > 1 else 0.0
     before = np.flatnonzero(steps > max(1.0, GAP_STEPS * usual))
     at, marks = before + 1, times[before] + usual
-    if len(times) and times[0] > start_s + usual:
+    if times[0] > start_s + usual:
         at, marks = np.append(0, at), np.append(start_s, marks)
     return (
         np.insert(times, at, marks),

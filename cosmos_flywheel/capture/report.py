@@ -61,6 +61,8 @@ class Card:
 
     number: int
     view: EpisodeView
+    end_s: float
+    """Where the kept window ends: never after its bag."""
     link: str
     window: Span | None
     """Across its bag's timeline, as (x, width)."""
@@ -71,13 +73,16 @@ class Card:
     @property
     def onset_share(self) -> float:
         """Where the onset lies within the captured window, in percent."""
-        return x_of(self.view.onset_s, self.view.start_s, self.view.end_s) / 10
+        return x_of(self.view.onset_s, self.view.start_s, self.end_s) / 10
 
     @property
     def peaks(self) -> list[tuple[str, ChannelPeak]]:
-        """Channels at their highest: the causes first."""
+        """Channels at their highest: the causes first, then by how near they came."""
         causes = self.view.causes
-        return sorted(self.view.peaks.items(), key=lambda p: p[0] not in causes)
+        return sorted(
+            self.view.peaks.items(),
+            key=lambda item: (item[0] not in causes, -np.nan_to_num(item[1].ratio), item[0]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +205,12 @@ def _card(
     media: Media | None,
 ) -> Card:
     spans = span_boxes([(view.start_s, view.end_s)], 0.0, trace.duration_s)
-    lanes = lay_plot(trace, view.start_s, view.end_s, CARD_BINS, view.onset_s) if media else None
+    end_s = min(view.end_s, trace.duration_s or view.end_s)
+    lanes = lay_plot(trace, view.start_s, end_s, CARD_BINS, view.onset_s) if media else None
     return Card(
         number=number,
         view=view,
+        end_s=end_s,
         link='./' + quote(view.folder.encode('utf-8', 'replace')) if view.folder else '',
         window=spans[0] if spans else None,
         onset_x=x_of(view.onset_s, 0.0, trace.duration_s),

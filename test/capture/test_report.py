@@ -165,6 +165,17 @@ def test_an_episode_of_an_unlisted_bag_is_not_lost() -> None:
     assert 'elsewhere' in text
 
 
+def test_a_window_is_not_drawn_beyond_its_bag() -> None:
+    text = words_of(draw_report(make_result(replace(make_episode(), end_s=14.0))))
+    assert 'kept 3.00 s to 10.00 s' in text
+
+
+def test_causes_come_first_then_the_nearest_to_alarm() -> None:
+    page = draw_report(make_result())
+    rows = re.findall(r'<tr[^>]*><th scope="row">([a-z ]+)<', page)
+    assert rows == ['tracking error', 'picture', 'state']
+
+
 def test_pictures_that_cannot_be_decoded_do_not_stop_the_report() -> None:
     broken = replace(make_episode(), clip=(ClipFrame(3.0, b'nothing'),))
     text = words_of(draw_report(make_result(broken)))
