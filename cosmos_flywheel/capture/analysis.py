@@ -283,7 +283,8 @@ class Analysis:
                 self._firings = deque(
                     f
                     for f in self._firings
-                    if (f.name, f.stamp_ns) != (firing.name, firing.stamp_ns)
+                    if (f.name, f.subject, f.stamp_ns)
+                    != (firing.name, firing.subject, firing.stamp_ns)
                 )
             self._firings.append(firing)
         self._forget(self._firings)

@@ -28,8 +28,8 @@ CLOCK_JUMP_NS = 10**9
 class Triggers:
     """All rules of a trigger file, and what they remember; one per recording or live session.
 
-    A firing is handed out twice, with the same name and stamp: when it begins (`ends_ns` None) and
-    when it is over. A rule that stays true, or pauses for no more than `hold_s`, is one firing.
+    A firing is handed out twice, with the same name, subject and stamp: when it begins (`ends_ns`
+    None) and when it is over. A rule that stays true, or pauses for no more than `hold_s`, is one.
     Stamps come from the messages and the rules, not from when `tick` is called.
     """
 
@@ -157,7 +157,8 @@ class _Watch:
         return [f for s in self._stretches.values() for f in s.open()]
 
     def _stretch(self, subject: str) -> Stretch:
-        return self._stretches.setdefault(subject, Stretch(self.name, self.rule.timing))
+        fresh = Stretch(self.name, self.rule.timing, subject)
+        return self._stretches.setdefault(subject, fresh)
 
 
 def _entries(document: Mapping[str, Any], where: str) -> list[tuple[Mapping[str, Any], str]]:

@@ -116,7 +116,7 @@ class DiagnosticsRule:
             level = status.level[0] if isinstance(status.level, bytes) else int(status.level)
             if level in self.levels and self.status_name.search(status.name):
                 said = f'{_LEVEL_WORDS[level]} {status.name}: {status.message}'
-                subject = f'{status.name}\n{status.hardware_id}'
+                subject = ', '.join(filter(None, (status.name, status.hardware_id)))
                 yield Judgement(Word.HAPPENED, said[:LONGEST_TEXT], subject)
 
 

@@ -11,7 +11,7 @@ MOST_DETAILS = 8
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """A rule that became true; its name and stamp tell one firing from another."""
+    """A rule that became true; name, subject and stamp tell one firing from another."""
 
     name: str
     stamp_ns: int
@@ -19,6 +19,8 @@ class Firing:
     detail: str
     ends_ns: int | None
     """When it was last true; None while it still is."""
+    subject: str = ''
+    """Which of several things that the rule watches: the name of a diagnostic status."""
 
 
 class Word(Enum):
@@ -56,8 +58,9 @@ class Stretch:
     Time that runs a little backwards stands still.
     """
 
-    def __init__(self, name: str, timing: Timing) -> None:
+    def __init__(self, name: str, timing: Timing, subject: str = '') -> None:
         self._name = name
+        self._subject = subject
         self._timing = timing
         self._now_ns: int | None = None
         self._said_ns: int | None = None
@@ -110,7 +113,8 @@ class Stretch:
         """The firing that is not over, if there is one."""
         if self._fired_ns is None:
             return []
-        return [Firing(self._name, self._fired_ns, '; '.join(self._details), self._fell_ns)]
+        detail = '; '.join(self._details)
+        return [Firing(self._name, self._fired_ns, detail, self._fell_ns, self._subject)]
 
     def close(self) -> list[Firing]:
         """It is over, whatever may come."""

@@ -236,7 +236,7 @@ def test_diagnostics_fire_by_name_and_each_status_is_its_own() -> None:
     first = triggers.observe('/x', 0, diagnostics(*error))
     assert [f.detail for f in first] == ['ERROR arm: joint 1: hot']
     more = triggers.observe('/x', S, diagnostics(*error, (2, 'base', 'stuck')))
-    assert [f.detail for f in more] == ['ERROR base: stuck']
+    assert [(f.subject, f.detail) for f in more] == [('base', 'ERROR base: stuck')]
     assert sorted(spans(triggers.finish(2 * S))) == [(0, 1), (1, 1)]
 
 
