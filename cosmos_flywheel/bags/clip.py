@@ -180,7 +180,7 @@ def _write(sink: _HashingSink, source: BagSource, messages: Iterator[RawMessage]
         publish_ns = message.log_ns if message.publish_ns is None else message.publish_ns
         writer.add_message(channels[key], message.log_ns, data, publish_ns)
         counts.add(message)
-    writer.finish()
+    writer.finish()  # type: ignore[no-untyped-call]
     return counts
 
 

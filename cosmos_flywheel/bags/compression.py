@@ -8,7 +8,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import lz4.frame  # type: ignore[import-untyped]
 import zstandard
@@ -126,11 +126,18 @@ def _unzstd(data: bytes, size_bytes: int) -> bytes:
 
 
 def _unlz4(data: bytes, size_bytes: int) -> bytes:
-    return cast('bytes', lz4.frame.LZ4FrameDecompressor().decompress(data, max_length=size_bytes))
+    return _bounded(lz4.frame.LZ4FrameDecompressor(), data, size_bytes)
 
 
 def _unbz2(data: bytes, size_bytes: int) -> bytes:
-    return bz2.BZ2Decompressor().decompress(data, max_length=size_bytes)
+    return _bounded(bz2.BZ2Decompressor(), data, size_bytes)
+
+
+def _bounded(unpacker: Any, data: bytes, size_bytes: int) -> bytes:
+    raw: bytes = unpacker.decompress(data, max_length=size_bytes)
+    if not unpacker.eof and unpacker.decompress(b'', max_length=1):
+        raise UnpackError(f'it unpacks to more than {size_bytes} bytes')
+    return raw
 
 
 def _pieces(data: bytes, compression: str) -> Iterator[bytes]:

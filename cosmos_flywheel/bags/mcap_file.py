@@ -236,7 +236,7 @@ class McapFile:
             if opcode == 0 or end > self._size_bytes:
                 return self._note_cut(offset, opcode)
             if opcode in (Opcode.DATA_END, Opcode.FOOTER):
-                return None
+                return self._note_end(offset)
             self._note_record(opcode, offset, end)
             offset = end
         return self._note_cut(offset)
@@ -296,6 +296,11 @@ class McapFile:
             self._spans.append(one)
         else:
             self._spans[-1] = _joined(last, one)
+
+    def _note_end(self, offset: int) -> None:
+        if self._read(self._size_bytes - len(MAGIC), len(MAGIC)) != MAGIC:
+            what = 'cut off within its index, after the last message; all were read'
+            self._losses[(offset, '')] = Loss(f'{self.path.name}: {what}')
 
     def _note_cut(self, offset: int, opcode: int = 0) -> None:
         """Take what the last, cut record still gives, and say what is missing."""

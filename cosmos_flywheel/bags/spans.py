@@ -11,8 +11,6 @@ from pathlib import Path
 
 from cosmos_flywheel.bags.records import Loss, RawMessage
 
-_BY_LOG_TIME = attrgetter('log_ns')
-
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -43,13 +41,14 @@ def in_log_order(
     Holds the spans that overlap in time, for most recordings one or two; a recorder whose clock
     jumped back by a minute makes it hold that minute.
     """
-    pending: list[RawMessage] = []
+    pending: list[tuple[int, int, int, RawMessage]] = []
     for span in sorted(spans, key=attrgetter('start_ns', 'offset')):
-        ready = bisect_left(pending, span.start_ns, key=_BY_LOG_TIME)
-        yield from pending[:ready]
-        pending = pending[ready:] + load(span)
-        pending.sort(key=_BY_LOG_TIME)
-    yield from pending
+        ready = bisect_left(pending, (span.start_ns,))
+        yield from (entry[-1] for entry in pending[:ready])
+        pending = pending[ready:]
+        pending += [(m.log_ns, span.offset, place, m) for place, m in enumerate(load(span))]
+        pending.sort()
+    yield from (entry[-1] for entry in pending)
 
 
 def wanted_spans(

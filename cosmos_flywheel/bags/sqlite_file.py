@@ -194,30 +194,26 @@ class SqliteFile:
 
     def _salvage(self, cause: Exception) -> None:
         """List the rows that are still whole. Costs one pass and 100 bytes of memory each."""
-        last, rows, spoilt, why = 0, [], 0, cause
-        while True:
-            try:
-                row = self._base.execute(
-                    'SELECT id, timestamp, topic_id FROM messages NOT INDEXED'
-                    ' WHERE id > ? ORDER BY id LIMIT 1',
-                    (last,),
-                ).fetchone()
-            except sqlite3.DatabaseError as error:
-                why = error
-                break
-            if row is None:
-                break
-            last, log_ns, key = row
-            if self._is_whole(last):
-                rows.append((log_ns, last))
-                self._counts[key] += 1
-            else:
-                spoilt += 1
+        last, rows, spoilt = 0, [], 0
+        try:
+            for row, log_ns, key in self._base.execute(
+                'SELECT id, timestamp, topic_id FROM messages NOT INDEXED ORDER BY id'
+            ):
+                if row <= last:
+                    break  # the tree of pages leads in a circle
+                last = row
+                if self._is_whole(row):
+                    rows.append((log_ns, row))
+                    self._counts[key] += 1
+                else:
+                    spoilt += 1
+        except sqlite3.DatabaseError as error:
+            cause = error
         self._whole_rows = sorted(rows)
         if rows:
             self.span_ns = self._whole_rows[0][0], self._whole_rows[-1][0]
         self._losses['salvage'] = Loss(
-            f'{self.path.name}: a damaged database ({why}); its rows were read one by one up to '
+            f'{self.path.name}: a damaged database ({cause}); its rows were read one by one up to '
             f'number {last}: {len(rows)} messages are whole, {spoilt} are spoilt, '
             'later ones are gone',
             messages=spoilt,
