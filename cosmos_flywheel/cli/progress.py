@@ -21,16 +21,17 @@ class ProgressLine:
     Args:
         sizes: how many seconds each part has, by its name.
         unit: what the parts are called.
+        stream: where the line is shown; by default what standard error is at this moment.
 
     """
 
-    def __init__(self, sizes: Mapping[str, float], unit: str, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, sizes: Mapping[str, float], unit: str, stream: TextIO | None = None) -> None:
         self._sizes = dict(sizes)
         self._done: dict[str, float] = {}
         self._unit = unit
-        self._stream = stream
+        self._stream = stream or sys.stderr
         self._began_s = self._shown_s = time.monotonic()
-        self._live = stream.isatty()
+        self._live = self._stream.isatty()
 
     def __enter__(self) -> ProgressLine:
         return self
