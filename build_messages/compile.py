@@ -157,8 +157,8 @@ def _require_compilers(compiler: Any) -> None:
     for commands, language in ((compiler.compiler, 'C'), (compiler.compiler_cxx, 'C++')):
         if not commands or shutil.which(commands[0]) is None:
             raise MessageBuildError(
-                f'no {language} compiler ({" ".join(commands) or "none configured"}) for the '
-                'messages: apt install build-essential, or set COSMOS_FLYWHEEL_MSGS=off to '
+                f'no {language} compiler ({commands[0] if commands else "none configured"}) for '
+                'the messages: apt install build-essential, or set COSMOS_FLYWHEEL_MSGS=off to '
                 'install without messages (harvesting bags needs none)'
             )
 
