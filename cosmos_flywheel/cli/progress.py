@@ -25,7 +25,9 @@ class ProgressLine:
 
     """
 
-    def __init__(self, sizes: Mapping[str, float], unit: str, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, sizes: Mapping[str, float], unit: str, stream: TextIO | None = None
+    ) -> None:
         self._sizes = dict(sizes)
         self._done: dict[str, float] = {}
         self._unit = unit
