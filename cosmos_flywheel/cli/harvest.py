@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import printable, table
 from cosmos_flywheel.core.errors import BagError, ConfigError, FlywheelError, StoreError
 from cosmos_flywheel.engines import ENGINES
-from cosmos_flywheel.store.files import storing
+from cosmos_flywheel.store.files import storing, write_document
 from cosmos_flywheel.store.robots import load_robot
 
 OUT = Path('flywheel-out')
@@ -165,10 +164,8 @@ def _require_writable(path: Path) -> None:
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
     with storing(path):
-        partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + '\n', 'utf-8')
-        partial.replace(path)
+        write_document(path, document, 'harvest-v1')
 
 
 def _lines(document: dict[str, Any], result: HarvestResult, out: Path) -> list[str]:

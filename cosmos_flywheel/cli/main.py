@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from cosmos_flywheel import __version__
+from cosmos_flywheel.cli.table import printable
 from cosmos_flywheel.core.errors import FlywheelError
 
 VERBS: Mapping[str, str] = {
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = args.run(args)
         sys.stdout.flush()
     except FlywheelError as error:
-        print(f'flywheel: error: {error}', file=sys.stderr)
+        print(f'flywheel: error: {_shown(error)}', file=sys.stderr)
         return ERROR_CODE
     except KeyboardInterrupt:
         return INTERRUPT_CODE
@@ -56,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE_CODE
     return code
+
+
+def _shown(error: FlywheelError) -> str:
+    """Its words as they may reach a terminal: they quote names that others chose."""
+    return '\n'.join(map(printable, str(error).splitlines()))
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
