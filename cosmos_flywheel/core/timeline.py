@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, cast
 
 import numpy as np
@@ -29,7 +30,7 @@ EARLIEST_PERIODS = 0.75
 SILENCE_PERIODS = 2.5
 """After this many model periods without a primary picture, ticks go on without one."""
 MAX_BLIND_NS = 5 * NS
-"""At most this much silence is filled with blind ticks: a clock may jump by years."""
+"""Ticks end so long after the last message of any stream: a clock may jump by years."""
 RESET_NS = NS
 """A stream that steps back further than this has begun anew (bag loop, simulator reset)."""
 
@@ -117,6 +118,8 @@ class Timeline:
         self.period_ns = round(NS / clock_hz)
         self.max_age_ns = max_age_ns
         self.lateness_ns = lateness_ns
+        self._early_ns = round(EARLIEST_PERIODS * self.period_ns)
+        self._silence_ns = max(round(SILENCE_PERIODS * self.period_ns), lateness_ns)
         sources = [*self.cameras, *(name for name, _ in (*self.state, *self.action))]
         if not sources:
             raise ValueError('a timeline needs at least one camera, state or action source')
@@ -128,6 +131,7 @@ class Timeline:
         self._pictures: list[tuple[int, str, Picture]] = []
         self._ticked = False
         self._last_ns = 0
+        self._paced_ns = 0
         self._newest_ns = 0
         self._started = False
         self.segment = 0
@@ -141,17 +145,11 @@ class Timeline:
                 self.losses[source].out_of_order += 1
                 return []
             self.losses[source].resets += 1
-            closed = self.flush()
-            self._begin_anew()
+            closed = self._begin_anew(stamp_ns)
         stream.push(stamp_ns, value)
         if source in self.cameras:
             self._pictures.append((stamp_ns, source, cast('Picture', value)))
-        if not self._started:
-            self._started, self._last_ns, self._newest_ns = True, stamp_ns, stamp_ns
-        self._newest_ns = max(self._newest_ns, stamp_ns)
-        if source == self._pacer:
-            self._pace(stamp_ns)
-        self._pace_blind()
+        self._pace(source, stamp_ns)
         return closed + self._close()
 
     def note(self, topic: str, stamp_ns: int) -> None:
@@ -164,31 +162,45 @@ class Timeline:
         self._waiting.clear()
         return ticks
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, stamp_ns: int) -> list[Tick]:
+        """Forget everything but what was noted of the message that stepped back to this stamp."""
+        noted = [n for n in self._noted if n[0] <= stamp_ns]
+        self._noted = [n for n in self._noted if n[0] > stamp_ns]
+        closed = self.flush()
         for stream in self._streams.values():
             stream.clear()
-        self._noted.clear()
+        self._noted = noted
         self._pictures.clear()
         self._started = self._ticked = False
         self.segment += 1
+        return closed
 
-    def _pace(self, stamp_ns: int) -> None:
-        """Let this stamp of the pacing stream be a tick, if one is due."""
-        if not self._ticked or stamp_ns - self._last_ns >= EARLIEST_PERIODS * self.period_ns:
-            self._waiting.append(stamp_ns)
-            self._last_ns = stamp_ns
-            self._ticked = True
-
-    def _pace_blind(self) -> None:
-        """Add ticks without a picture while the pacing stream is silent."""
-        horizon_ns = self._newest_ns - self.lateness_ns
-        if horizon_ns - self._last_ns > MAX_BLIND_NS:
-            self._last_ns = horizon_ns - MAX_BLIND_NS
-        if horizon_ns - self._last_ns > SILENCE_PERIODS * self.period_ns:
-            while self._last_ns + self.period_ns <= horizon_ns:
-                self._last_ns += self.period_ns
-                self._waiting.append(self._last_ns)
+    def _pace(self, source: str, stamp_ns: int) -> None:
+        """Add the ticks that this message decides: its own, and those of a silence before."""
+        heard_ns = self._newest_ns if self._started else stamp_ns
+        self._newest_ns = max(heard_ns, stamp_ns)
+        if not self._ticked:
+            begin_ns = min(self._last_ns, stamp_ns) if self._started else stamp_ns
+            self._last_ns = self._paced_ns = begin_ns
+        self._started = True
+        if source == self._pacer:
+            self._pace_blind(stamp_ns, heard_ns)
+            if not self._ticked or stamp_ns - self._last_ns >= self._early_ns:
+                self._waiting.append(stamp_ns)
+                self._last_ns = stamp_ns
                 self._ticked = True
+            self._paced_ns = stamp_ns
+        self._pace_blind(self._newest_ns - self.lateness_ns, heard_ns)
+
+    def _pace_blind(self, until_ns: int, heard_ns: int) -> None:
+        """Add ticks without a picture: the pacing stream is known to be silent until then."""
+        if until_ns - self._paced_ns <= self._silence_ns:
+            return
+        due = range(self._last_ns + self.period_ns, until_ns - self._early_ns + 1, self.period_ns)
+        if due:
+            self._waiting.extend(takewhile(lambda t: t <= heard_ns + MAX_BLIND_NS, due))
+            self._last_ns = due[-1]
+            self._ticked = True
 
     def _close(self) -> list[Tick]:
         ticks = []
