@@ -52,13 +52,12 @@ def decode_compressed(
         )
     if _is_depth(format_text):
         return _decode_depth(data, format_text)
-    picture = (
-        _decode_jpeg(data, shrink_to) if data.startswith(_JPEG) else _decode_png(data, format_text)
-    )
-    if _RGB_INSIDE.search(format_text):
-        # image_transport names the order it handed to an encoder that takes BGR for granted.
-        return np.ascontiguousarray(picture[:, :, ::-1])
-    return picture
+    # image_transport names the order it handed to an encoder that takes BGR for granted.
+    is_swapped = bool(_RGB_INSIDE.search(format_text))
+    if data.startswith(_JPEG):
+        return _decode_jpeg(data, shrink_to, 'BGR' if is_swapped else 'RGB')
+    picture = _decode_png(data, format_text)
+    return np.ascontiguousarray(picture[:, :, ::-1]) if is_swapped else picture
 
 
 def peek_compressed(data: bytes, format_text: str) -> tuple[int, int]:
@@ -79,13 +78,13 @@ def peek_compressed(data: bytes, format_text: str) -> tuple[int, int]:
     )
 
 
-def _decode_jpeg(data: bytes, shrink_to: tuple[int, int] | None) -> Picture:
+def _decode_jpeg(data: bytes, shrink_to: tuple[int, int] | None, order: str) -> Picture:
     if data.count(_START_OF_SCAN) > _MAX_SCANS:
         raise PictureError(f'the JPEG has more than {_MAX_SCANS} scans: a decompression bomb')
     min_height, min_width = shrink_to or (0, 0)
     try:
         picture: Picture = simplejpeg.decode_jpeg(
-            data, 'RGB', min_height=min_height, min_width=min_width, strict=True
+            data, order, min_height=min_height, min_width=min_width, strict=True
         )
     except ValueError as error:
         raise PictureError(f'corrupt JPEG ({error})') from error

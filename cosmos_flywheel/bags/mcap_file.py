@@ -112,31 +112,37 @@ class McapFile:
         self, span: Span, wanted: Mapping[int, Channel], start_ns: int, stop_ns: int
     ) -> list[RawMessage]:
         messages: list[RawMessage] = []
+        seen = 0
         try:
             raw = self._records_of(span)
             for opcode, at, end in _walk(raw):
                 if opcode != Opcode.MESSAGE:
                     continue
                 key, _, log_ns, publish_ns = _MESSAGE.unpack_from(raw, at)
+                seen += key in self._channels
                 if key in wanted and start_ns <= log_ns < stop_ns:
-                    data = self._unpacked(span, wanted[key], raw[at + _MESSAGE.size : end])
+                    data = self._unpacked(
+                        span.offset + at, wanted[key], raw[at + _MESSAGE.size : end]
+                    )
                     if data is not None:
                         channel = wanted[key]
                         messages.append(
                             RawMessage(channel.topic, channel.msgtype, log_ns, data, publish_ns)
                         )
+            if seen < span.messages:
+                raise UnpackError(f'it holds {seen} messages of known topics only')
         except _PARSE_ERRORS as error:
-            self._losses[(span.offset, '')] = loss_of(span, self.path, error)
+            self._losses[(span.offset, '')] = loss_of(span, self.path, error, seen)
         return messages
 
-    def _unpacked(self, span: Span, channel: Channel, data: bytes) -> bytes | None:
+    def _unpacked(self, place: int, channel: Channel, data: bytes) -> bytes | None:
         if channel.encoding != 'cdr':
             return data
         try:
             return unpack_message(data)
         except UnpackError as error:
             what = f'{self.path.name}: messages of {channel.topic!r} cannot be unpacked: {error}'
-            self._losses[(span.offset, channel.topic)] = Loss(what, messages=1)
+            self._losses[(place, channel.topic)] = Loss(what, messages=1)
             return None
 
     def _records_of(self, span: Span) -> bytes:
@@ -206,8 +212,10 @@ class McapFile:
             return False
         if statistics.message_count and not chunks:
             return False
-        self._counts = counts
-        self._spans = [_span_of(chunk) for chunk in chunks]
+        spans = [_span_of(chunk) for chunk in chunks]
+        if (indexed := sum(span.messages for span in spans)) and indexed != counts.total():
+            return False
+        self._counts, self._spans = counts, spans
         if statistics.message_count:
             self.span_ns = statistics.message_start_time, statistics.message_end_time
         return True

@@ -44,7 +44,7 @@ class _Record:
 
     @property
     def op(self) -> int:
-        return self.fields[b'op'][0]
+        return int.from_bytes(self.fields.get(b'op', b''), 'little')
 
 
 class Ros1File:
@@ -106,19 +106,23 @@ class Ros1File:
     def _load(
         self, span: Span, wanted: Mapping[int, Channel], start_ns: int, stop_ns: int
     ) -> list[RawMessage]:
-        messages = []
+        messages: list[RawMessage] = []
+        seen = 0
         try:
             raw = self._records_of(span)
             for record in _walk(raw):
                 if record.op != _MESSAGE:
                     continue
                 key, log_ns = _u32(record.fields[b'conn']), _time_ns(record.fields[b'time'])
+                seen += key in self._channels
                 if key in wanted and start_ns <= log_ns < stop_ns:
                     channel = wanted[key]
                     data = raw[record.at : record.end]
                     messages.append(RawMessage(channel.topic, channel.msgtype, log_ns, data))
+            if seen < span.messages:
+                raise UnpackError(f'it holds {seen} messages of known topics only')
         except _PARSE_ERRORS as error:
-            self._losses[span.offset] = loss_of(span, self.path, error)
+            self._losses[span.offset] = loss_of(span, self.path, error, seen)
         return messages
 
     def _records_of(self, span: Span) -> bytes:
@@ -167,7 +171,7 @@ class Ros1File:
             else:
                 return False
             offset = record.end
-        return True
+        return self._counts.keys() <= self._channels.keys()
 
     def _open_by_walk(self) -> None:
         """Find the chunks one after the other, and take what a cut one still gives."""
@@ -182,12 +186,12 @@ class Ros1File:
                 break
             if record.op == _CHUNK:
                 self._index(Span(offset, 0, 0, is_cut=record.end > self._size_bytes))
-            cut_bytes = max(0, min(record.end, record.end - self._size_bytes))
+            cut_bytes = max(0, record.end - self._size_bytes)
             offset = record.end
         self._losses[-1] = Loss(
             f'{self.path.name}: it has no index (the recorder was killed, or the copy is '
-            f'unfinished); its chunks were read one by one, the last record misses or spoils '
-            f'{cut_bytes} bytes'
+            f'unfinished); its chunks were read one by one, {cut_bytes} bytes of the last record '
+            'are missing or spoilt'
         )
 
     def _index(self, span: Span) -> None:

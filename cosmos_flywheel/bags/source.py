@@ -41,6 +41,7 @@ __all__ = ['BagSource', 'Channel', 'Damage', 'RawMessage', 'Topic', 'find_bags',
 
 _FINGERPRINT_BYTES = 1 << 20
 _EVER_NS = 2**64
+_SENTENCES = 8
 _FORMATS: dict[str, tuple[str, Callable[[Path], StorageFile]]] = {
     '.mcap': ('mcap', McapFile),
     '.db3': ('sqlite3', SqliteFile),
@@ -110,7 +111,7 @@ class BagSource:
         if not losses:
             return None
         return Damage(
-            what='; '.join(loss.what for loss in losses),
+            what=_told(losses),
             messages_read=read,
             messages_expected=expected,
             missing_s=self._missing_s(losses),
@@ -282,6 +283,13 @@ def _open_file(path: Path, number: int, stack: ExitStack) -> StorageFile:
         unpack_file(path, plain)
         path = plain
     return _FORMATS[f'.{suffix}'][1](path)
+
+
+def _told(losses: Sequence[Loss]) -> str:
+    """Each sentence once, and not more than a reader will read."""
+    sentences = list(dict.fromkeys(loss.what for loss in losses))
+    rest = len(sentences) - _SENTENCES
+    return '; '.join(sentences[:_SENTENCES]) + (f'; and {rest} more losses' if rest > 0 else '')
 
 
 def _kind(path: Path) -> str:

@@ -65,9 +65,9 @@ def wanted_spans(
     ]
 
 
-def loss_of(span: Span, path: Path, error: Exception) -> Loss:
-    """What a chunk that cannot be read takes with it."""
+def loss_of(span: Span, path: Path, error: Exception, seen: int = 0) -> Loss:
+    """What a chunk takes with it that cannot be read, or only up to `seen` messages."""
     lasts_s = (span.last_ns - span.start_ns) / 1e9
     messages = f'{span.messages} messages' if span.messages else 'messages that nobody counted'
     what = f'{path.name}: the chunk at byte {span.offset} ({lasts_s:.3f} s, {messages})'
-    return Loss(f'{what} cannot be read: {error}', messages=span.messages)
+    return Loss(f'{what} cannot be read: {error}', messages=max(0, span.messages - seen))

@@ -44,7 +44,7 @@ class SqliteFile:
         except BagError:
             self.close()
             raise
-        except (sqlite3.Error, TypeError, AttributeError) as error:
+        except (sqlite3.Error, TypeError, AttributeError, ValueError) as error:
             self.close()
             raise BagError(
                 f'{path}: not a readable rosbag2 database ({error}); copy it from the robot anew, '
@@ -78,16 +78,26 @@ class SqliteFile:
             if topics is None or channel.topic in topics
         }
         rows = self._rows(wanted, max(start_ns, -_INT64_MAX), min(stop_ns, _INT64_MAX))
+        seen = 0
         for key, log_ns, data in rows:
             channel = wanted.get(key)
-            if channel is None or not isinstance(data, bytes):
+            if channel is None:
                 continue
+            seen += 1
             try:
-                message = unpack_message(data) if channel.encoding == 'cdr' else data
+                message = _unpacked(channel, data)
             except UnpackError as error:
-                self._lose_message(channel.topic, error)
+                what = (
+                    f'{self.path.name}: messages of {channel.topic!r} cannot be unpacked: {error}'
+                )
+                self._losses[f'{log_ns} {channel.topic}'] = Loss(what, messages=1)
                 continue
             yield RawMessage(channel.topic, channel.msgtype, log_ns, message)
+        first_ns, last_ns = self.span_ns or (0, 0)
+        missed = sum(self._counts[key] for key in wanted) - seen
+        if missed > 0 and start_ns <= first_ns and last_ns < stop_ns:
+            what = f'{self.path.name}: its index leads to {missed} messages fewer than there are'
+            self._losses['index'] = Loss(what, messages=missed)
 
     def _rows(
         self, wanted: Collection[int], start_ns: int, stop_ns: int
@@ -107,13 +117,6 @@ class SqliteFile:
             )
         except sqlite3.Error as error:
             self._losses['rows'] = Loss(f'{self.path.name}: reading stopped: {error}')
-
-    def _lose_message(self, topic: str, error: Exception) -> None:
-        known = self._losses.get(topic)
-        self._losses[topic] = Loss(
-            f'{self.path.name}: messages of {topic!r} cannot be unpacked: {error}',
-            messages=(known.messages if known else 0) + 1,
-        )
 
     def _connect(self) -> sqlite3.Connection:
         """Open read-only; a write-ahead log that a power cut left is read along."""
@@ -189,6 +192,9 @@ class SqliteFile:
             ' GROUP BY topic_id'
         ).fetchall()
         self._counts = Counter({key: count for key, count, _, _ in rows})
+        if orphans := sum(row[1] for row in rows if row[0] not in self._channels):
+            what = f'{self.path.name}: {orphans} messages belong to no topic of the bag'
+            self._losses['orphans'] = Loss(what)
         if rows:
             self.span_ns = min(row[2] for row in rows), max(row[3] for row in rows)
 
@@ -225,6 +231,12 @@ class SqliteFile:
         except sqlite3.DatabaseError:
             return False
         return True
+
+
+def _unpacked(channel: Channel, data: object) -> bytes:
+    if not isinstance(data, bytes):
+        raise UnpackError(f'{type(data).__name__} instead of bytes')
+    return unpack_message(data) if channel.encoding == 'cdr' else data
 
 
 def _connect(where: str) -> sqlite3.Connection:

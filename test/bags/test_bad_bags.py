@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import struct
 from pathlib import Path
@@ -286,6 +287,57 @@ def test_a_decompression_bomb_in_a_message_is_lost_and_named(
         assert [m.log_ns for m in source.messages()] == [START_NS + 2]
         assert source.damage is not None
         assert "messages of '/a' cannot be unpacked" in source.damage.what
+
+
+def test_losses_are_counted_once_however_often_the_bag_is_read(tmp_path: Path) -> None:
+    spoilt = zstandard.compress(b'x' * 1000)[:-5]
+    content = [('/a', TEXT, START_NS + n, spoilt) for n in range(20)]
+    for kind in ('mcap', 'sqlite3'):
+        with open_bag(write_bag(tmp_path / kind, content, storage=kind)) as source:
+            for _ in range(2):
+                assert list(source.messages()) == []
+                assert source.damage is not None
+                assert source.damage.messages_read == 0
+                assert source.damage.what.count('cannot be unpacked') == 1
+
+
+def spoil(data: bytes, dice: random.Random) -> bytes:
+    """Flip, overwrite, blank or cut, near the headers half of the time."""
+    spoilt = bytearray(data)
+    at = dice.randrange(len(data)) if dice.random() < 0.5 else dice.randrange(600)
+    how = dice.choice(('flip', 'noise', 'ones', 'zeros', 'cut'))
+    if how == 'flip':
+        spoilt[at] ^= 1 << dice.randrange(8)
+    elif how == 'cut':
+        del spoilt[at:]
+    else:
+        spoilt[at : at + 8] = {'noise': dice.randbytes(8), 'ones': b'\xff' * 8}.get(how, bytes(8))
+    return bytes(spoilt)
+
+
+@pytest.mark.parametrize('name', ['a.mcap', 'u.mcap', 'a.db3', 'a.bag'])
+def test_any_spoilt_file_is_refused_or_read_with_every_loss_counted(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    if name.endswith('.db3'):
+        (write_bag(tmp_path / 'a', rows(60), storage='sqlite3') / 'a.db3').rename(path)
+    elif name.endswith('.bag'):
+        write_ros1(path, 60, 'lz4')
+    else:
+        write_mcap(path, rows(60), use_chunking=name == 'a.mcap')
+    data, dice, opened = path.read_bytes(), random.Random(name), 0
+    for _ in range(80):
+        path.write_bytes(spoil(data, dice))
+        try:
+            source = open_bag(path)
+        except BagError:
+            continue
+        with source:
+            opened += 1
+            found = sum(1 for _ in source.messages())
+            assert found == source.message_count or source.damage is not None
+    assert opened > 20
 
 
 def test_a_decompression_bomb_of_a_file_stops_early(

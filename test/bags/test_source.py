@@ -276,7 +276,6 @@ def test_an_empty_bag_opens_and_holds_nothing(tmp_path: Path, storage: str) -> N
         assert (source.message_count, source.damage) == (0, None)
 
 
-@pytest.mark.slow
 def test_memory_stays_flat_over_a_long_bag(tmp_path: Path) -> None:
     frame = b'\x00\x01\x00\x00' + bytes(100_000)
     content = [('/camera', TEXT, START_NS + n * 10**7, frame) for n in range(3000)]
