@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,11 +27,18 @@ from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.capture.analysis import Analysis
 from cosmos_flywheel.capture.episode import write_episode
 from cosmos_flywheel.capture.incident import CaptureSettings
+from cosmos_flywheel.capture.media import MAX_STRIPS, MAX_VIDEOS
 from cosmos_flywheel.capture.model import Judge
 from cosmos_flywheel.capture.report import write_report
 from cosmos_flywheel.capture.result import BagTrace, EpisodeView, HarvestResult
 from cosmos_flywheel.capture.trigger import Triggers
-from cosmos_flywheel.capture.view import load_trace, save_trace, view_episode
+from cosmos_flywheel.capture.view import (
+    add_clip,
+    add_strip,
+    load_trace,
+    save_trace,
+    view_episode,
+)
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, FlywheelError, StoreError
 from cosmos_flywheel.core.lineage import canonical_json, config_hash, sha256_hex
@@ -144,7 +152,7 @@ def harvest(
             catalogue.add_bag(found.bag)
             done[job.path] = found
     jobs = [job for job in jobs if job.path in done]
-    result = _result(jobs, [done[job.path] for job in jobs], unread)
+    result = _result(out, jobs, [done[job.path] for job in jobs], unread)
     write_report(result, out / REPORT)
     return _document(paths, done, unread), result
 
@@ -302,25 +310,51 @@ def _reload(job: Job) -> Watched:
 
 
 def _views(job: Job, bag: WatchedBag) -> tuple[EpisodeView, ...]:
-    camera = job.plan.robot.primary_camera
-    views = [view_episode(job.out, one, camera.topic if camera else None) for one in bag.episodes]
+    views = [view_episode(job.out, one) for one in bag.episodes]
     return tuple(sorted(views, key=lambda view: view.onset_s))
 
 
+def _illustrate(out: Path, episodes: Sequence[tuple[Job, EpisodeView]]) -> list[EpisodeView]:
+    """Give the strongest episodes their pictures: as many as the report will show, no more."""
+    views = [view for _, view in episodes]
+    strongest = sorted(range(len(views)), key=lambda i: (-views[i].severity, i))
+    for index in strongest[:MAX_STRIPS]:
+        views[index] = add_strip(out, views[index])
+    for index in strongest[:MAX_VIDEOS]:
+        camera = episodes[index][0].plan.robot.primary_camera
+        if camera is not None:
+            views[index] = add_clip(out, views[index], camera.topic)
+    return views
+
+
 def _result(
-    jobs: Sequence[Job], found: Sequence[Watched], unread: dict[Path, str]
+    paths: Sequence[Path], found: Mapping[Job, Watched], unread: Mapping[Path, str]
 ) -> HarvestResult:
-    hashes = sorted({job.config_hash for job in jobs})
+    shown = shown_names(paths)
+    hashes = sorted({job.config_hash for job in found})
     return HarvestResult(
-        robot=', '.join(sorted({job.plan.robot.name for job in jobs})),
-        engine=', '.join(sorted({job.plan.judge.level for job in jobs})),
+        robot=', '.join(sorted({job.plan.robot.name for job in found})),
+        engine=', '.join(sorted({job.plan.judge.level for job in found})),
         config_hash=hashes[0] if len(hashes) == 1 else config_hash(hashes),
-        calibrated=bool(jobs) and all(job.plan.judge.calibration for job in jobs),
-        bags=tuple(w.trace for w in found),
-        episodes=tuple(v for w in found for v in w.views),
-        unread={path.name: why for path, why in unread.items()},
+        calibrated=bool(found) and all(job.plan.judge.calibration for job in found),
+        bags=tuple(replace(w.trace, bag=shown[job.path]) for job, w in found.items()),
+        episodes=tuple(
+            replace(view, bag=shown[job.path]) for job, w in found.items() for view in w.views
+        ),
+        unread={shown[path]: why for path, why in unread.items()},
         versions={'cosmos_flywheel': cosmos_flywheel.__version__},
     )
+
+
+def shown_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """What people read of each path: as many of its last parts as tell it from the others."""
+    parts = {path: path.resolve().parts for path in paths}
+    shown: dict[Path, str] = {}
+    for length in range(1, 1 + max(map(len, parts.values()), default=0)):
+        tails = Counter(p[-length:] for p in parts.values())
+        unique = {path: p[-length:] for path, p in parts.items() if tails[p[-length:]] == 1}
+        shown = {path: '/'.join(tail) for path, tail in unique.items()} | shown
+    return shown
 
 
 def _document(

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -75,15 +77,18 @@ def illustrate(
     episodes: Sequence[EpisodeView], budget_bytes: int = MEDIA_BYTES
 ) -> dict[int, Media]:
     """Strips and videos for the strongest episodes, by position, within a budget of bytes."""
-    order = sorted(range(len(episodes)), key=lambda i: (-episodes[i].severity, i))
+    order = sorted(range(len(episodes)), key=lambda i: (-episodes[i].severity, i))[:MAX_STRIPS]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        films = list(pool.map(_try_film, [episodes[i] for i in order[:MAX_VIDEOS]]))
+    films += [(None, '')] * (len(order) - len(films))
     made: dict[int, Media] = {}
-    for rank, index in enumerate(order[:MAX_STRIPS]):
+    for index, (film, note) in zip(order, films, strict=True):
         strip = draw_strip_cells(episodes[index])
-        if strip and strip.size <= budget_bytes:
-            budget_bytes -= strip.size
-        else:
+        if strip and strip.size > budget_bytes:
             strip = None
-        film, note = _try_film(episodes[index], budget_bytes) if rank < MAX_VIDEOS else (None, '')
+        budget_bytes -= strip.size if strip else 0
+        if film and film.size > budget_bytes:
+            film, note = None, ''
         budget_bytes -= film.size if film else 0
         made[index] = Media(strip, film, note or _missing(strip, film))
     return made
@@ -134,14 +139,14 @@ def shoot_film(view: EpisodeView) -> Film:
     )
 
 
-def _try_film(view: EpisodeView, left_bytes: int) -> tuple[Film | None, str]:
+def _try_film(view: EpisodeView) -> tuple[Film | None, str]:
     if not view.clip:
         return None, ''
     try:
         film = shoot_film(view)
     except PictureError as error:
         return None, f'The video could not be made: {error}'
-    return (film, film.note) if film.size <= left_bytes else (None, '')
+    return film, film.note
 
 
 def _increasing(clip: Sequence[ClipFrame]) -> list[ClipFrame]:

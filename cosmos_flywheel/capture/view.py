@@ -30,16 +30,16 @@ from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.store.episodes import CLIP, read_episode
 from cosmos_flywheel.store.files import storing
 
-VIDEO_HZ = 15.0
-"""Pictures of an episode's video; more would only make the report larger."""
+VIDEO_HZ = 10.0
+MAX_FRAMES = 300
+"""Of an episode's video; more would only make the report larger."""
 
 
-def view_episode(out: Path, episode_id: str, camera_topic: str | None) -> EpisodeView:
-    """One episode as the report shows it, read back from its folder."""
+def view_episode(out: Path, episode_id: str) -> EpisodeView:
+    """One episode in words and numbers, read back from its folder; pictures are added later."""
     folder = out / episode_id
     manifest = read_episode(folder)
     window = manifest['window']
-    strip = folder / STRIP_NUMBERS
     return EpisodeView(
         id=episode_id,
         bag=manifest['source']['name'],
@@ -52,22 +52,34 @@ def view_episode(out: Path, episode_id: str, camera_topic: str | None) -> Episod
             name: ChannelPeak(_number(c['peak']), _number(c['threshold']), c['detail'])
             for name, c in manifest['channels'].items()
         },
-        strip=load_strip(strip, window['onset_s']) if strip.is_file() else (),
-        clip=tuple(_frames(folder / CLIP, manifest, camera_topic)) if camera_topic else (),
         folder=episode_id,
     )
+
+
+def add_strip(out: Path, view: EpisodeView) -> EpisodeView:
+    """The same episode with its strip, if it has one."""
+    path = out / view.id / STRIP_NUMBERS
+    return replace(view, strip=load_strip(path, view.onset_s)) if path.is_file() else view
+
+
+def add_clip(out: Path, view: EpisodeView, topic: str) -> EpisodeView:
+    """The same episode with the camera's pictures from its clip."""
+    folder = out / view.id
+    return replace(view, clip=tuple(_frames(folder / CLIP, read_episode(folder), topic)))
 
 
 def _frames(clip: Path, manifest: Mapping[str, Any], topic: str) -> Iterator[ClipFrame]:
     """The camera's pictures of a clip, thinned to the video's rate."""
     window = manifest['window']
+    length_s = window['end_s'] - window['start_s']
+    step_ns = 0.9 * NS * max(1 / VIDEO_HZ, length_s / MAX_FRAMES)
     alarms = [span for channel in manifest['channels'].values() for span in channel['alarms']]
     last_ns = None
     with open_bag(clip) as source:
         for raw in source.messages({topic}):
             message = source.deserialize(raw)
             stamp_ns = header_stamp_ns(message) or raw.log_ns
-            if last_ns is not None and 0 <= stamp_ns - last_ns < 0.9 * NS / VIDEO_HZ:
+            if last_ns is not None and 0 <= stamp_ns - last_ns < step_ns:
                 continue
             last_ns = stamp_ns
             try:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Prediction
 from cosmos_flywheel.engines.persistence import Persistence, primary_picture
 
+_NO_MAP = np.empty(0, np.float32)
 MAX_STEP = 3.0
 """A motion seen over a longer gap than this many steps is no longer a velocity."""
 
@@ -77,8 +78,8 @@ class Flow(Persistence):
         back = self._search.calc(grey, before_grey, np.zeros_like(self._grid))
         frames = np.empty((len(ratios), *picture.shape), np.uint8)
         for frame, ratio in zip(frames, ratios, strict=True):
-            across, down = cv2.split(self._grid + back * ratio)
-            cv2.remap(picture, across, down, cv2.INTER_LINEAR, frame, cv2.BORDER_REPLICATE)
+            where = self._grid + back * ratio
+            cv2.remap(picture, where, _NO_MAP, cv2.INTER_LINEAR, frame, cv2.BORDER_REPLICATE)
         return frames
 
 
