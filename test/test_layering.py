@@ -18,8 +18,8 @@ STAGES = {'capture', 'generate', 'validate', 'review', 'replay', 'export', 'meas
 MAY_KNOW = {
     'core': set(),
     'schemas': {'core'},
-    **{room: FOUNDATION for room in MIDDLE},
-    **{stage: FOUNDATION | MIDDLE for stage in STAGES},
+    **dict.fromkeys(MIDDLE, FOUNDATION),
+    **dict.fromkeys(STAGES, FOUNDATION | MIDDLE),
     'nodes': FOUNDATION | MIDDLE | STAGES,
     'cli': FOUNDATION | MIDDLE | STAGES,
 }

@@ -135,7 +135,9 @@ def test_a_tick_closes_without_a_silent_stream_once_the_lateness_is_over():
 
 def test_small_disorder_is_dropped_and_counted():
     timeline = make_timeline()
-    ticks = feed(timeline, [(0, 'joints', 1), (50, 'joints', 2), (40, 'joints', 9), (60, 'top', 0)])
+    ticks = feed(
+        timeline, [(0, 'joints', 1), (50, 'joints', 2), (40, 'joints', 9), (60, 'top', 0)]
+    )
     assert ticks[0].state.tolist() == [2, 2]
     assert timeline.losses['joints'].out_of_order == 1
     assert timeline.losses['joints'].resets == 0
