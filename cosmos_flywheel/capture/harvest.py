@@ -151,8 +151,8 @@ def harvest(
                 catalogue.add_episode(episode)
             catalogue.add_bag(found.bag)
             done[job.path] = found
-    jobs = [job for job in jobs if job.path in done]
-    result = _result(out, jobs, [done[job.path] for job in jobs], unread)
+    found_in = [(job, done[job.path]) for job in jobs if job.path in done]
+    result = _result(out, shown_names(paths), found_in, unread)
     write_report(result, out / REPORT)
     return _document(paths, done, unread), result
 
@@ -328,19 +328,20 @@ def _illustrate(out: Path, episodes: Sequence[tuple[Job, EpisodeView]]) -> list[
 
 
 def _result(
-    paths: Sequence[Path], found: Mapping[Job, Watched], unread: Mapping[Path, str]
+    out: Path,
+    shown: Mapping[Path, str],
+    found: Sequence[tuple[Job, Watched]],
+    unread: Mapping[Path, str],
 ) -> HarvestResult:
-    shown = shown_names(paths)
-    hashes = sorted({job.config_hash for job in found})
+    views = [(j, replace(v, bag=shown[j.path])) for j, w in found for v in w.views]
+    hashes = sorted({job.config_hash for job, _ in found})
     return HarvestResult(
-        robot=', '.join(sorted({job.plan.robot.name for job in found})),
-        engine=', '.join(sorted({job.plan.judge.level for job in found})),
+        robot=', '.join(sorted({job.plan.robot.name for job, _ in found})),
+        engine=', '.join(sorted({job.plan.judge.level for job, _ in found})),
         config_hash=hashes[0] if len(hashes) == 1 else config_hash(hashes),
-        calibrated=bool(found) and all(job.plan.judge.calibration for job in found),
-        bags=tuple(replace(w.trace, bag=shown[job.path]) for job, w in found.items()),
-        episodes=tuple(
-            replace(view, bag=shown[job.path]) for job, w in found.items() for view in w.views
-        ),
+        calibrated=bool(found) and all(job.plan.judge.calibration for job, _ in found),
+        bags=tuple(replace(w.trace, bag=shown[job.path]) for job, w in found),
+        episodes=tuple(_illustrate(out, views)),
         unread={shown[path]: why for path, why in unread.items()},
         versions={'cosmos_flywheel': cosmos_flywheel.__version__},
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.bags.source import BagSource, find_bags, open_bag
-from cosmos_flywheel.capture.harvest import REPORT, Plan, PlanOf, harvest
+from cosmos_flywheel.capture.harvest import REPORT, Plan, PlanOf, harvest, shown_names
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.model import DEFAULT_LEVEL, Judge, load_judge
 from cosmos_flywheel.capture.proposal import propose, proposed_robot
@@ -170,8 +170,9 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
 
 def _lines(document: dict[str, Any], result: HarvestResult, out: Path) -> list[str]:
     rows = [('bag', 'length', 'at', 'episode', 'cause')]
+    shown = shown_names(Path(bag['bag']) for bag in document['bags'])
     for bag in document['bags']:
-        name, rows_before = Path(bag['bag']).name, len(rows)
+        name, rows_before = shown[Path(bag['bag'])], len(rows)
         if 'error' in bag:
             rows.append((name, '-', '-', 'NOT READ', bag['error']))
             continue

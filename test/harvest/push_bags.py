@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes small real bags of the robot `mujoco_push`: a box that follows two axes, seen at 15 Hz."""
+"""Writes small real bags of the robot `mujoco_push`: a box that follows two axes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def ros(name: str, *values: Any, types: Any = TYPES) -> Any:
 
 
 def header(at_s: float, types: Any = TYPES) -> Any:
-    stamp = ros('builtin_interfaces/Time', *divmod(START_NS + round(at_s * 1e9), 10**9), types=types)
+    stamp = ros(
+        'builtin_interfaces/Time', *divmod(START_NS + round(at_s * 1e9), 10**9), types=types
+    )
     first = (0,) if types is ROS1_TYPES else ()
     return ros('std_msgs/Header', *first, stamp, '', types=types)
 
