@@ -36,9 +36,12 @@ class _Topic:
     best: int = 0
 
     def take(self, stamps_ns: list[int]) -> None:
+        """Late and repeated stamps are left out: the clock channel tells of them."""
         if self.first_ns is None:
             self.first_ns = stamps_ns[0]
-        self.stamps_ns.extend(stamps_ns)
+        for stamp_ns in stamps_ns:
+            if not self.stamps_ns or stamp_ns > self.stamps_ns[-1]:
+                self.stamps_ns.append(stamp_ns)
 
 
 @dataclass(slots=True)
@@ -67,8 +70,8 @@ class StreamChannel(Elementwise):
     """Gap and rate of every topic; freeze, blank and saturation of every camera.
 
     A repeated picture is no freeze by itself: many drivers repeat. What counts is motion that
-    states or commands report while the picture stands still; for a robot that reports none,
-    the seconds for which it stands.
+    states or commands report while the picture stands still; for a robot that has not reported
+    any yet, the seconds for which it stands.
     """
 
     name = 'stream_health'
@@ -121,7 +124,7 @@ class StreamChannel(Elementwise):
                 [moment.tick.state - before.tick.state, moment.tick.action - before.tick.action]
             )
         )
-        if not len(steps):
+        if np.isnan(steps).all() and not self._motions:
             return seconds
         motion = float(np.nansum(steps)) / seconds
         self._motions.append(motion)
