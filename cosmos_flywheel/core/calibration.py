@@ -23,6 +23,8 @@ from cosmos_flywheel.core.types import Vector
 SCHEMA = 'calibration-v1'
 MARGIN = 1.3
 """How far above the largest nominal score a threshold lies."""
+ROUNDING = 1 + 1e-5
+"""Keeps a threshold without margin above the nominal score that it was rounded from."""
 NORMAL_QUANTILE = 0.99
 """This quantile of an element's nominal evidence is its normal size."""
 
@@ -148,13 +150,14 @@ def calibrate_channel(channel: Channel, recordings: Sequence[Vector]) -> Channel
     ]
     heard = [p for p in peaks if not np.isnan(p)]
     nominal_max = max(heard, default=0.0)
-    threshold = max(1.0, nominal_max) * (MARGIN if channel.adaptive else 1.0)
+    margin = MARGIN if channel.adaptive else 1.0
+    threshold = max(1.0, nominal_max * ROUNDING) * margin
     return ChannelCalibration(
         channel.elements,
         tuple(_plain(scale)),
         _round(threshold),
         _round(nominal_max),
-        MARGIN if channel.adaptive else 1.0,
+        margin,
     )
 
 

@@ -112,7 +112,7 @@ class RunningNorm:
         """Remember the evidence unless it is alarming."""
         if alarm or np.isnan(evidence).all():
             return
-        if self._first_ns is None:
+        if self._first_ns is None or stamp_ns < self._first_ns:
             self._first_ns = stamp_ns
         self._past.append(evidence)
         if stamp_ns - self._learnt_ns >= RELEARN_S * NS or stamp_ns < self._learnt_ns:
@@ -183,10 +183,11 @@ def _cautious_norm(channel: Channel, caution: Cautious, clock_hz: float) -> Norm
 def largest(evidence: Vector, scale: Vector) -> tuple[float, int]:
     """The largest multiple of normal among the elements, and which; (NaN, -1) if blind."""
     ratios = evidence / scale
-    if not len(ratios) or np.isnan(ratios).all():
+    known = np.where(np.isnan(ratios), -1.0, ratios)
+    element = int(known.argmax()) if len(known) else -1
+    if element < 0 or known[element] < 0:
         return math.nan, -1
-    element = int(np.nanargmax(ratios))
-    return float(ratios[element]), element
+    return float(known[element]), element
 
 
 def element_quantile(evidence: Vector, quantile: float) -> Vector:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What nominal recordings make normal, and what a calibration refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from moment_maker import GivenChannel, moment, vector
+
+from cosmos_flywheel import schemas
+from cosmos_flywheel.core.calibration import (
+    MARGIN,
+    SCHEMA,
+    Calibration,
+    ChannelCalibration,
+    calibrate_channel,
+)
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.scoring import Scorer
+
+
+def make_channel(floor: float = 0.1, elements: int = 1, **options) -> GivenChannel:
+    return GivenChannel(np.full(elements, floor, np.float32), **options)
+
+
+def steady(size: float, ticks: int = 100) -> np.ndarray:
+    """A recording whose evidence is always this."""
+    return np.full((ticks, 1), size, np.float32)
+
+
+def make_calibration(**changes) -> Calibration:
+    channels = {'state': calibrate_channel(make_channel(), [steady(1), steady(2)])}
+    made = Calibration(
+        robot='arm',
+        engine={'level': 'flow', 'sha256': 'a' * 64},
+        size=(96, 160),
+        clock_hz=15.0,
+        settings_hash='b' * 64,
+        nominal={'bags': ['1' * 16, '2' * 16], 'bag_count': 2, 'hours': 0.1},
+        channels=channels,
+    )
+    return replace(made, **changes)
+
+
+def test_each_recording_is_held_against_what_the_others_call_normal():
+    known = calibrate_channel(make_channel(), [steady(1), steady(1), steady(3)])
+    assert known.nominal_max == 3  # by its own measure the third would score 1
+    assert known.scale == (3,)
+
+
+def test_a_threshold_lies_a_stated_margin_above_the_largest_nominal_score():
+    known = calibrate_channel(make_channel(), [steady(1), steady(2)])
+    assert known.nominal_max == 2
+    assert known.margin == MARGIN
+    assert known.threshold == pytest.approx(2 * MARGIN, rel=1e-4)
+
+
+def test_a_threshold_never_lies_below_normal():
+    known = calibrate_channel(make_channel(floor=10), [steady(1), steady(2)])
+    assert known.scale == (10,)
+    assert known.threshold == pytest.approx(MARGIN, rel=1e-4)
+
+
+def test_the_only_recording_is_held_against_itself():
+    assert calibrate_channel(make_channel(), [steady(2)]).nominal_max == 1
+
+
+def test_limits_that_need_no_learning_stay_and_get_no_margin():
+    known = calibrate_channel(make_channel(adaptive=False), [steady(0.05), steady(0.3)])
+    assert known.scale == pytest.approx((0.1,))
+    assert known.margin == 1
+    assert known.threshold == pytest.approx(3, rel=1e-4)
+
+
+def test_a_channel_that_was_blind_in_every_recording_keeps_its_floors():
+    known = calibrate_channel(make_channel(), [steady(np.nan), steady(np.nan)])
+    assert known.scale == pytest.approx((0.1,))
+    assert known.nominal_max == 0
+    assert np.isfinite(known.threshold)
+
+
+@given(st.lists(st.floats(0, 1e4, width=32), min_size=2, max_size=5), st.booleans())
+def test_no_nominal_recording_alarms_under_the_calibration_it_is_part_of(sizes, adaptive):
+    channel = make_channel(adaptive=adaptive)
+    known = calibrate_channel(channel, [steady(s, 5) for s in sizes])
+    norms = make_calibration(channels={'state': known}).norms([channel])
+    scorer = Scorer([channel], norms, calibration_id='', level='')
+    assert not any(scorer.score(moment(0, vector(s))).alarms for s in sizes)
+
+
+def test_nothing_is_guaranteed():
+    assert not calibrate_channel(make_channel(), [steady(1)]).guaranteed
+
+
+def test_a_calibration_comes_back_from_its_file_as_it_was(tmp_path):
+    made = make_calibration()
+    path = tmp_path / 'calibration.json'
+    path.write_text(json.dumps(made.to_mapping()))
+    assert Calibration.from_mapping(schemas.load(path, SCHEMA)) == made
+
+
+def test_an_edited_file_is_refused():
+    document = json.loads(json.dumps(make_calibration().to_mapping()))
+    document['channels']['state']['threshold'] = 99.0
+    with pytest.raises(ConfigError, match=r'was edited.*flywheel fit'):
+        Calibration.from_mapping(document)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [{'robot': 'leg'}, {'clock_hz': 10.0}, {'size': (8, 8)}, {'channels': {}}],
+    ids=lambda c: next(iter(c)),
+)
+def test_another_content_has_another_id(change):
+    assert make_calibration(**change).id != make_calibration().id
+
+
+def test_a_recording_of_other_topics_is_refused_and_the_difference_named():
+    channel = make_channel(elements=2)
+    with pytest.raises(ConfigError, match=r"'arm'.*channel state.*new: element 1"):
+        make_calibration().norms([channel])
+
+
+def test_a_recording_without_a_calibrated_element_is_refused_and_it_is_named():
+    channels = {'state': ChannelCalibration(('element 0', 'knee'), (1.0, 1.0), 2.0, 1.0)}
+    with pytest.raises(ConfigError, match='missing: knee'):
+        make_calibration(channels=channels).norms([make_channel()])
+
+
+def test_a_channel_that_was_never_calibrated_is_refused():
+    with pytest.raises(ConfigError, match=r'channel tracking_error.*was not there'):
+        make_calibration().norms([make_channel(name='tracking_error')])
+
+
+def test_what_is_normal_does_not_change_while_watching():
+    (norm,) = make_calibration().norms([make_channel()]).values()
+    before = norm.normal(0)
+    norm.learn(0, vector(500), alarm=False)
+    assert norm.normal(10**9) is before
