@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Prediction
 from cosmos_flywheel.engines.persistence import Persistence, primary_picture
 
-_NO_MAP = np.empty(0, np.float32)
 MAX_STEP = 3.0
 """A motion seen over a longer gap than this many steps is no longer a velocity."""
 
@@ -28,7 +27,7 @@ class Flow(Persistence):
         super().__init__(size, horizon)
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         rows, columns = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
-        self._grid = np.stack([columns, rows], axis=2)
+        self._grid = np.stack([columns, rows])
         self._before: Observation | None = None
         self._before_grey: NDArray[np.uint8] | None = None
 
@@ -75,11 +74,12 @@ class Flow(Persistence):
         ratios: NDArray[np.float32],
     ) -> NDArray[np.uint8]:
         """Warp the picture along the flow that leads back to the previous one."""
-        back = self._search.calc(grey, before_grey, np.zeros_like(self._grid))
+        flow = self._search.calc(grey, before_grey, np.zeros((*grey.shape, 2), np.float32))
+        back = np.stack(cv2.split(flow))
         frames = np.empty((len(ratios), *picture.shape), np.uint8)
         for frame, ratio in zip(frames, ratios, strict=True):
-            where = self._grid + back * ratio
-            cv2.remap(picture, where, _NO_MAP, cv2.INTER_LINEAR, frame, cv2.BORDER_REPLICATE)
+            across, down = self._grid + back * ratio
+            cv2.remap(picture, across, down, cv2.INTER_LINEAR, frame, cv2.BORDER_REPLICATE)
         return frames
 
 

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosmos_flywheel.core.channels.base import Elementwise, Moment
 from cosmos_flywheel.core.timeline import NS
@@ -62,7 +64,7 @@ class _Camera:
         # Green stands for brightness, every fourth pixel for all: this runs at the camera's rate.
         levels = picture[::4, ::4, 1].astype(np.float32)
         extreme = np.count_nonzero(levels <= DARK) + np.count_nonzero(levels >= BRIGHT)
-        self.contrast = float(levels.std())
+        self.contrast = math.sqrt(max(0.0, _mean_square(levels) - float(levels.mean()) ** 2))
         self.saturated = extreme / levels.size
 
 
@@ -160,3 +162,8 @@ def _camera_checks(camera: _Camera, moved_s: float) -> tuple[float, float, float
     if camera.picture is None:
         return float('nan'), float('nan'), float('nan')
     return camera.unseen, 1 / max(camera.contrast, 1e-3), camera.saturated
+
+
+def _mean_square(levels: NDArray[np.float32]) -> float:
+    flat = levels.ravel()
+    return float(flat @ flat) / flat.size
