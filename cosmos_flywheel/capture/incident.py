@@ -110,7 +110,9 @@ class IncidentTracker:
         self._begin_ns: int | None = None
         self._now_ns = 0
         self._last_on_ns = 0
-        self._muted: set[str] = set()
+        self._muted: dict[str, int] = {}
+        """What a cut closed while it stood, and when it was last seen so: channels until their alarm
+        ends, triggers until they pause."""
 
     @property
     def is_open(self) -> bool:
@@ -125,14 +127,17 @@ class IncidentTracker:
         for channel in score.channels:
             alarm = self._alarms.setdefault(channel.name, _Alarm())
             if not alarm.update(channel, now_ns, self._settings):
-                self._muted.discard(channel.name)
+                self._muted.pop(channel.name, None)
             elif channel.name not in self._muted:
                 self._keep(channel, now_ns)
         return self._close_if_over(now_ns)
 
     def fire(self, name: str, stamp_ns: int, detail: str) -> None:
         """A trigger fired, or still holds, at this instant."""
-        cause = self._cause(f'trigger:{name}', stamp_ns, math.nan, guaranteed=False)
+        name = f'trigger:{name}'
+        if self._still_muted(name, stamp_ns):
+            return
+        cause = self._cause(name, stamp_ns, math.nan, guaranteed=False)
         cause.detail = cause.detail or detail
         self._extend(cause, stamp_ns)
 
@@ -141,7 +146,8 @@ class IncidentTracker:
         if not self.is_open:
             return None
         post_ns = round(self._settings.post_roll_s * NS)
-        return self._close(min(self._last_on_ns + post_ns, self._now_ns + 1), cut=False)
+        heard_ns = max(self._now_ns, self._last_on_ns)
+        return self._close(min(self._last_on_ns + post_ns, heard_ns + 1), cut=False)
 
     def begin_anew(self) -> Incident | None:
         """The clock began anew: close what is open and forget every alarm."""
@@ -159,17 +165,28 @@ class IncidentTracker:
 
     def _cause(self, name: str, now_ns: int, threshold: float, guaranteed: bool) -> _OpenCause:
         if self._onset_ns is None:
-            self._onset_ns = now_ns
+            self._onset_ns = self._last_on_ns = now_ns
+        self._onset_ns = min(self._onset_ns, now_ns)
         return self._causes.setdefault(name, _OpenCause(name, now_ns, threshold, guaranteed))
 
     def _extend(self, cause: _OpenCause, now_ns: int) -> None:
         """Prolong the cause's last interval, or begin another after a pause."""
         gap_ns = round(self._settings.clear_s * NS)
         if cause.alarms and now_ns - cause.alarms[-1][1] <= gap_ns:
-            cause.alarms[-1][1] = now_ns
+            cause.alarms[-1][1] = max(now_ns, cause.alarms[-1][1])
         else:
             cause.alarms.append([now_ns, now_ns])
-        self._last_on_ns = now_ns
+        self._last_on_ns = max(now_ns, self._last_on_ns)
+
+    def _still_muted(self, name: str, now_ns: int) -> bool:
+        """Whether this trigger still is what a cut closed; a pause makes it something new."""
+        if name not in self._muted:
+            return False
+        if now_ns - self._muted[name] > self._settings.clear_s * NS:
+            del self._muted[name]
+            return False
+        self._muted[name] = now_ns
+        return True
 
     def _close_if_over(self, now_ns: int) -> Incident | None:
         if self._onset_ns is None:
@@ -178,8 +195,14 @@ class IncidentTracker:
             post_ns = round(self._settings.post_roll_s * NS)
             return self._close(self._last_on_ns + post_ns, cut=False)
         if now_ns - self._onset_ns >= self._settings.max_s * NS:
-            self._muted |= {n for n, a in self._alarms.items() if a.on}
-            return self._close(now_ns, cut=True)
+            gap_ns = self._settings.clear_s * NS
+            standing = {
+                name: now_ns
+                for name, cause in self._causes.items()
+                if now_ns - cause.alarms[-1][1] <= gap_ns
+            }
+            self._muted |= standing
+            return self._close(now_ns, cut=bool(standing))
         return None
 
     def _close(self, end_ns: int, *, cut: bool) -> Incident:
