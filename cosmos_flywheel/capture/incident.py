@@ -111,8 +111,8 @@ class IncidentTracker:
         self._now_ns = 0
         self._last_on_ns = 0
         self._muted: dict[str, int] = {}
-        """What a cut closed while it stood, and when it was last seen so: channels until their alarm
-        ends, triggers until they pause."""
+        """What a cut closed while it stood, and when that was last seen: a channel until its
+        alarm ends, a trigger until it pauses."""
 
     @property
     def is_open(self) -> bool:
