@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_flywheel.bags.picture import peek_size
+from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.source import BagSource, RawMessage
 from cosmos_flywheel.capture.incident import CaptureSettings, Incident, IncidentTracker
 from cosmos_flywheel.capture.model import Judge
@@ -373,9 +373,10 @@ def first_size(source: BagSource, robot: Robot) -> tuple[int, int] | None:
             continue
         for raw, _ in zip(source.messages({camera.topic}), range(FIRST_PICTURES), strict=False):
             try:
-                return peek_size(source.deserialize(raw))
+                picture = decode_picture(source.deserialize(raw))
             except (BagError, PictureError):
                 continue
+            return picture.shape[0], picture.shape[1]
     return None
 
 

@@ -18,6 +18,7 @@ CALIBRATION = 'calibration.json'
 DEFAULT_LEVEL = 'flow'
 WIDTH_PX = 160
 """Width at which pictures are compared: half a 320-px picture decodes in half the time."""
+MAX_HEIGHT_PX = 4 * WIDTH_PX
 BLOCK_PX = 8
 
 
@@ -70,9 +71,13 @@ class Judge:
 
 
 def working_size(picture_size: tuple[int, int] | None) -> tuple[int, int]:
-    """(H, W) at which pictures are compared: 160 wide, the shape kept, whole 8-px blocks."""
+    """(H, W) at which pictures are compared: 160 wide, the shape kept, whole 8-px blocks.
+
+    A picture higher than `MAX_HEIGHT_PX` would be then is squeezed.
+    """
     height, width = picture_size or (3, 4)
     rows = max(1, round(height * WIDTH_PX / width / BLOCK_PX))
+    rows = min(rows, MAX_HEIGHT_PX // BLOCK_PX)
     return rows * BLOCK_PX, WIDTH_PX
 
 

@@ -35,6 +35,8 @@ from cosmos_flywheel.engines.base import WorldModel
 HEADERLESS_OFFSET_NS = NS
 """Messages without a header carry the time of recording; where that clock differs from the
 headers' by more than this, the difference is taken off."""
+TOO_LARGE = 1e18
+"""No unit that robots use reaches it, and its square is still a float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +161,11 @@ class Watcher:
     def _take_picture(self, topic: str, stamp_ns: int, message: Any) -> list[Tick]:
         """Decode a picture; one that cannot be decoded is counted and has not come."""
         try:
-            self._note_size(topic, stamp_ns, peek_size(message))
             picture = decode_picture(message, shrink_to=self.engine.spec.size)
         except PictureError as error:
             self._lose(topic, stamp_ns, 'undecodable', str(error))
             return []
+        self._note_size(topic, stamp_ns, peek_size(message))
         self.pictures += 1
         self._timeline.note(topic, stamp_ns)
         return self._push(topic, self.cameras[topic], stamp_ns, picture)
@@ -174,9 +176,11 @@ class Watcher:
         values = reader.read(message)
         if values is None:
             return []
-        if not np.isfinite(values).all():
-            self._lose(source.topic, stamp_ns, 'not_finite', 'NaN, inf or a missing name')
-            values = np.where(np.isfinite(values), values, np.float32(np.nan))
+        sound = np.abs(values) < TOO_LARGE
+        if not sound.all():
+            detail = f'NaN, inf, beyond {TOO_LARGE:g} or a missing name'
+            self._lose(source.topic, stamp_ns, 'not_finite', detail)
+            values = np.where(sound, values, np.float32(np.nan))
         return self._push(source.topic, source.key, stamp_ns, values)
 
     def _push(self, topic: str, key: str, stamp_ns: int, value: Value) -> list[Tick]:

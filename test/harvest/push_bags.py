@@ -60,13 +60,13 @@ def _table() -> np.ndarray:
 
 
 def scene(at_s: float, phase: float = 0.0, *, covered: bool = False) -> np.ndarray:
-    """The table from above with the box on it; a quarter of it black when covered."""
+    """The table from above with the box on it; a fifth of it black when covered."""
     picture = _table().copy()
     x, y = position(at_s, phase)
     centre = int(16 * (WIDTH / 2 + 80 * x)), int(16 * (HEIGHT / 2 + 80 * y))
     cv2.circle(picture, centre, 16 * 6, (220, 40, 40), -1, cv2.LINE_AA, 4)
     if covered:
-        picture[: HEIGHT // 2, : WIDTH // 2] = 0
+        picture[: HEIGHT // 2, : 2 * WIDTH // 5] = 0
     return picture
 
 
@@ -136,7 +136,7 @@ def recording(
 
 
 def covered(seconds: float = 4.0, phase: float = 0.0) -> list[Row]:
-    """A recording with one failure: from `COVERED_S` on, a quarter of the picture is black."""
+    """A recording with one failure: from `COVERED_S` on, a fifth of the picture is black."""
     return recording(seconds, phase, covered_s=COVERED_S)
 
 
