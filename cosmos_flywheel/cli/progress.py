@@ -60,11 +60,11 @@ class ProgressLine:
         share = done_s / whole_s if whole_s else 1.0
         finished = sum(d >= self._sizes.get(n, 0) for n, d in self._done.items())
         elapsed_s = max(now_s - self._began_s, 1e-3)
-        left_s = elapsed_s * (1 - share) / share if share > 0 else 0.0
+        left = f'  {clock(elapsed_s * (1 - share) / share)} left' if share > 0 else ''
         bar = '█' * round(BAR * share) + '░' * (BAR - round(BAR * share))
         return (
             f'{bar} {share:4.0%}  {finished}/{len(self._sizes)} {self._unit}  '
-            f'{done_s / elapsed_s:.1f}× real time  {clock(left_s)} left'
+            f'{done_s / elapsed_s:.1f}× real time{left}'
         )
 
 
