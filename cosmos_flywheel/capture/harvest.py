@@ -7,15 +7,11 @@ that was cut off goes on where it stopped. One bag that cannot be read does not 
 
 from __future__ import annotations
 
-import json
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
-from multiprocessing import get_context
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -23,6 +19,7 @@ from typing import Any
 import cv2
 
 import cosmos_flywheel
+from cosmos_flywheel import schemas
 from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.capture.analysis import Analysis
 from cosmos_flywheel.capture.episode import write_episode
@@ -39,18 +36,18 @@ from cosmos_flywheel.capture.view import (
     save_trace,
     view_episode,
 )
+from cosmos_flywheel.capture.workers import Progress, work_all
 from cosmos_flywheel.core.contract import Robot
-from cosmos_flywheel.core.errors import BagError, FlywheelError, StoreError
+from cosmos_flywheel.core.errors import BagError, FlywheelError, SchemaError, StoreError
 from cosmos_flywheel.core.lineage import canonical_json, config_hash, sha256_hex
 from cosmos_flywheel.core.scoring import SCORING_REVISION
-from cosmos_flywheel.store.catalogue import Catalogue
-from cosmos_flywheel.store.episodes import sweep
+from cosmos_flywheel.store.catalogue import BAGS, Catalogue
+from cosmos_flywheel.store.connection import CATALOGUE
+from cosmos_flywheel.store.episodes import iter_episodes, sweep
 from cosmos_flywheel.store.records import WatchedBag
 
 REPORT = 'report.html'
 TRACES = 'traces'
-Progress = Callable[[str, float], None]
-"""Told a bag's path as it was given, and how many of its seconds are done."""
 PlanOf = Callable[[BagSource], 'Plan']
 
 
@@ -141,9 +138,11 @@ def harvest(
     done: dict[Path, Watched] = {}
     with Catalogue.open(out) as catalogue:
         for job in jobs:
-            if catalogue.bag_done(job.bag_id, job.config_hash) and job.trace_path.is_file():
-                done[job.path] = _reload(job)
-        for job, found in _watch_all([j for j in jobs if j.path not in done], workers, progress):
+            if catalogue.bag_done(job.bag_id, job.config_hash):
+                with suppress(StoreError, SchemaError):  # damaged since: it is watched again
+                    done[job.path] = _reload(job)
+        left = sorted((j for j in jobs if j.path not in done), key=lambda j: -j.duration_s)
+        for job, found in work_all(_try_watch, left, workers, progress):
             if isinstance(found, FlywheelError):
                 unread[job.path] = str(found)
                 continue
@@ -159,7 +158,6 @@ def harvest(
 
 def _claim(out: Path) -> None:
     """Make the output folder ours, or continue in it; anything else is left alone."""
-    ours = {'catalogue.sqlite', REPORT, TRACES, 'bags'}
     try:
         out.mkdir(parents=True, exist_ok=True)
         names = {p.name for p in out.iterdir() if not p.name.startswith('.')}
@@ -167,7 +165,7 @@ def _claim(out: Path) -> None:
         raise StoreError(
             f'{out}: cannot be used ({error.strerror}); give another --out'
         ) from error
-    if names and not names & ours:
+    if names and CATALOGUE not in names and not any(iter_episodes(out)):
         raise StoreError(
             f'{out}: exists and holds something else ({min(names)}, …); give another --out, '
             f'or an empty folder'
@@ -195,62 +193,6 @@ def _open_all(
         except FlywheelError as error:
             unread[path] = str(error)
     return jobs, unread
-
-
-def _watch_all(
-    jobs: Sequence[Job],
-    workers: int,
-    progress: Progress | None,
-) -> Iterator[tuple[Job, Watched | FlywheelError]]:
-    """Watch the bags in any order; gives each back when it is finished."""
-    if workers <= 1 or len(jobs) <= 1:
-        for job in jobs:
-            yield job, _try_watch(job, progress)
-        return
-    context = get_context('spawn')
-    told: Any = context.Queue()
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (told,)) as pool:
-        longest_first = sorted(jobs, key=lambda j: -j.duration_s)
-        futures = {pool.submit(_try_watch_and_tell, job): job for job in longest_first}
-        try:
-            for future in _as_finished(set(futures), told, progress):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise StoreError(
-                'a worker process died (out of memory?); run the same command again with fewer '
-                '--workers: bags that are finished are kept'
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _as_finished(
-    pending: set[Future[Any]], told: Any, progress: Progress | None
-) -> Iterator[Future[Any]]:
-    """Futures as they finish, passing on meanwhile what the workers tell."""
-    while pending:
-        finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-        while not told.empty():
-            path, seconds = told.get()
-            if progress is not None:
-                progress(path, seconds)
-        yield from finished
-
-
-_told: Any = None
-"""A worker's way to tell the main process how far it is."""
-
-
-def _start_worker(told: Any) -> None:
-    global _told
-    _told = told
-    cv2.setNumThreads(1)
-    # Ctrl-C is the main process' affair: it ends its workers itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _try_watch_and_tell(job: Job) -> Watched | FlywheelError:
-    return _try_watch(job, lambda path, seconds: _told.put((path, seconds)))
 
 
 def _try_watch(job: Job, progress: Progress | None) -> Watched | FlywheelError:
@@ -303,9 +245,9 @@ def watch(job: Job, progress: Progress | None = None) -> Watched:
 def _reload(job: Job) -> Watched:
     """What an earlier run found in this bag."""
     trace = load_trace(job.trace_path)
-    episodes = json.loads((job.out / 'bags' / f'{job.trace_path.stem}.json').read_text('utf-8'))
-    episodes.pop('schema')
-    bag = WatchedBag(**{**episodes, 'episodes': tuple(episodes['episodes'])})
+    record = dict(schemas.load(job.out / BAGS / f'{job.trace_path.stem}.json', 'bag-v1'))
+    del record['schema']
+    bag = WatchedBag(**{**record, 'episodes': tuple(record['episodes'])})
     return Watched(bag, trace, _views(job, bag))
 
 

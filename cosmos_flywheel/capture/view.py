@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import nan
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -138,7 +140,7 @@ def load_trace(path: Path) -> BagTrace:
                 for i, c in enumerate(said.pop('channels'))
             )
             trace = BagTrace(times_s=arrays['times_s'], channels=channels, **said)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise StoreError(f'{path}: damaged ({error}); delete it and harvest again') from error
     return replace(trace, notes=tuple(trace.notes))
 

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs → results, several at once in processes of their own.
+
+Workers leave Ctrl-C to the main process, stop when it asks them to, and never outlive it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from typing import Any, TypeVar
+
+import cv2
+
+from cosmos_flywheel.core.errors import StoreError
+
+Job = TypeVar('Job')
+Result = TypeVar('Result')
+Progress = Callable[[str, float], None]
+"""Told a bag's path as it was given, and how many of its seconds are done."""
+POLL_S = 0.2
+
+
+def work_all(
+    work: Callable[[Job, Progress | None], Result],
+    jobs: Sequence[Job],
+    workers: int,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Job, Result]]:
+    """Do every job, the first ones first; gives each back with its result when it is finished.
+
+    An error of one job ends all of them. Whoever stops iterating stops the workers, at the next
+    time that they tell of their progress.
+
+    Raises:
+        StoreError: a worker died.
+
+    """
+    if workers <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield job, work(job, progress)
+        return
+    context = get_context('spawn')
+    told, stop = context.Queue(), context.Event()
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, _start, (told, stop)) as pool:
+        try:
+            with _interrupts_held():
+                futures = {pool.submit(_work, work, job): job for job in jobs}
+            for future in _as_finished(set(futures), told, progress):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise StoreError(
+                'a worker process died (out of memory?); run the same command again with fewer '
+                '--workers: bags that are finished are kept'
+            ) from error
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes started within never see Ctrl-C; here it comes a moment later."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _as_finished(
+    pending: set[Future[Any]], told: Any, progress: Progress | None
+) -> Iterator[Future[Any]]:
+    """Futures as they finish, passing on meanwhile what the workers tell."""
+    while pending:
+        finished, pending = wait(pending, timeout=POLL_S, return_when=FIRST_COMPLETED)
+        while not told.empty():
+            path, seconds = told.get()
+            if progress is not None:
+                progress(path, seconds)
+        yield from finished
+
+
+_told: Any = None
+_stop: Any = None
+"""A worker's ways to tell how far it is, and to learn that nobody waits for it."""
+
+
+def _start(told: Any, stop: Any) -> None:
+    global _told, _stop
+    _told, _stop = told, stop
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without this, the workers of a killed process would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(work: Callable[[Job, Progress | None], Result], job: Job) -> Result:
+    return work(job, _tell)
+
+
+def _tell(path: str, seconds: float) -> None:
+    if _stop.is_set():
+        raise KeyboardInterrupt
+    _told.put((path, seconds))
