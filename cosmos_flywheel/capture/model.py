@@ -98,17 +98,21 @@ def load_judge(folder: Path) -> Judge:
     return Judge(calibration.engine['level'], calibration, calibration.size)
 
 
-def save_judge(calibration: Calibration, folder: Path, *, force: bool) -> Path:
-    """Write a model folder; never over another one unless forced.
+def require_free(folder: Path) -> None:
+    """Raise ConfigError if there is a model already; worth asking before the work of a fit."""
+    path = folder / CALIBRATION
+    if path.exists():
+        raise ConfigError(f'{path}: exists; give another folder, or --force to replace it')
+
+
+def save_judge(calibration: Calibration, folder: Path) -> Path:
+    """Write a model folder, over an older one if there is one.
 
     Raises:
-        ConfigError: there is one already.
         StoreError: the folder cannot be written.
 
     """
     path = folder / CALIBRATION
-    if path.exists() and not force:
-        raise ConfigError(f'{path}: exists; give another folder, or --force to replace it')
     with storing(path):
         folder.mkdir(parents=True, exist_ok=True)
         write_document(path, json.loads(json.dumps(calibration.to_mapping())), SCHEMA)

@@ -11,7 +11,7 @@ from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
 from cosmos_flywheel.capture.fit import fit
-from cosmos_flywheel.capture.model import DEFAULT_LEVEL, save_judge
+from cosmos_flywheel.capture.model import DEFAULT_LEVEL, require_free, save_judge
 from cosmos_flywheel.cli.table import amount, table
 from cosmos_flywheel.core.calibration import Calibration
 from cosmos_flywheel.core.errors import ConfigError
@@ -49,10 +49,12 @@ def run(args: argparse.Namespace) -> int:
     """Fit, write the model folder, and print what was learnt."""
     if args.workers < 1:
         raise ConfigError(f'--workers {args.workers}: give at least 1')
+    if not args.force:
+        require_free(args.out)
     robot = load_robot(args.robot)
     paths = find_bags(args.bags)
     calibration = fit(paths, robot, args.engine, workers=args.workers)
-    path = save_judge(calibration, args.out, force=args.force)
+    path = save_judge(calibration, args.out)
     print('\n'.join(_lines(calibration)))
     print(f'model: {path.parent}')
     return 0

@@ -15,6 +15,7 @@ from cosmos_flywheel.capture.model import DEFAULT_LEVEL, Judge, load_judge
 from cosmos_flywheel.capture.proposal import propose, proposed_robot
 from cosmos_flywheel.capture.result import HarvestResult
 from cosmos_flywheel.capture.survey import survey_bag
+from cosmos_flywheel.capture.trigger import Triggers
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import printable, table
 from cosmos_flywheel.core.errors import BagError, ConfigError, FlywheelError, StoreError
@@ -119,6 +120,8 @@ def _settings(args: argparse.Namespace) -> CaptureSettings:
 
 def _plan_of(args: argparse.Namespace, settings: CaptureSettings) -> PlanOf:
     """By which plan a bag is watched: one for all, or, without a robot, one for each bag."""
+    if args.triggers is not None:
+        Triggers.load(args.triggers)  # a mistake in it is no bag's fault
     judge = load_judge(args.model) if args.model else Judge(args.engine)
     name = args.robot or (judge.calibration.robot if judge.calibration else None)
     if name is None:
