@@ -150,10 +150,13 @@ class Watcher:
         if has_state:
             yield StateChannel(robot.state_names)
         if has_state and robot.tracking_pairs:
+            reached = [s for _, s in robot.tracking_pairs]
+            units = [unit for source in robot.state_sources for unit in source.units]
             yield TrackingChannel(
                 robot.tracking_pairs,
-                [robot.state_names[s] for _, s in robot.tracking_pairs],
+                [robot.state_names[s] for s in reached],
                 robot.clock.hz,
+                [units[s] for s in reached],
             )
         yield StreamChannel(self.watched, tuple(self.cameras.values()))
         yield self._clock

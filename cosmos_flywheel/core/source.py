@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_flywheel.core.continuity import Continuity
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.fields import (
     FIELD_KINDS,
@@ -101,6 +102,7 @@ class SourceReader:
         self.source = source
         self._tree = TransformTree()
         self._urdf = source.urdf
+        self._continuity = Continuity(source.components, source.units)
 
     def learn(self, message: Any) -> None:
         """Take in a message of one of the source's context topics."""
@@ -112,6 +114,7 @@ class SourceReader:
     def read(self, message: Any) -> Vector | None:
         """Elements (n,) of one message: NaN where it has none, NaN and inf as they stand.
 
+        Angles and quaternions are continuous along the recording, see `Continuity`.
         None when the message says nothing about this source: /tf carries other robots' frames too.
 
         Raises:
@@ -128,6 +131,8 @@ class SourceReader:
                 numbers = read_field(message, source.field, source.components)
         except ConfigError as error:
             raise ConfigError(f'{source.key}: {error}') from error
+        if numbers is not None:
+            numbers = self._continuity.follow(numbers)
         with np.errstate(over='ignore'):  # beyond float32 is inf, which the caller counts
             return None if numbers is None else numbers.astype(np.float32)
 

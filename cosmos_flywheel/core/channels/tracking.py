@@ -13,6 +13,7 @@ from cosmos_flywheel.core.types import Vector
 
 LAG_S = 0.2
 """A command may take this long to be followed before the difference counts."""
+TURN = np.float32(2 * np.pi)
 FLOOR = 2e-3
 """In the commands' own unit (m, rad, m/s …)."""
 
@@ -27,6 +28,7 @@ class TrackingChannel(Elementwise):
         pairs: (action index, state index) that mean the same quantity in the same unit.
         names: one per pair.
         clock_hz: rate of the ticks.
+        units: one per pair, or none; in `rad`, a whole turn is no error.
 
     """
 
@@ -34,19 +36,25 @@ class TrackingChannel(Elementwise):
     adaptive = True
 
     def __init__(
-        self, pairs: Sequence[tuple[int, int]], names: Sequence[str], clock_hz: float
+        self,
+        pairs: Sequence[tuple[int, int]],
+        names: Sequence[str],
+        clock_hz: float,
+        units: Sequence[str] = (),
     ) -> None:
         self.elements = tuple(names)
         self.floors = np.full(len(self.elements), FLOOR, np.float32)
         self._actions = np.array([a for a, _ in pairs], np.intp)
+        self._angles = np.array([u == 'rad' for u in units] or [False] * len(names), bool)
         self._states = np.array([s for _, s in pairs], np.intp)
         self._commands: deque[Vector] = deque(maxlen=1 + round(LAG_S * clock_hz))
 
     def evidence(self, moment: Moment) -> Vector:
         """NaN while no command, or no state, is known."""
         self._commands.append(moment.tick.action[self._actions])
-        errors = np.abs(np.stack(self._commands) - moment.tick.state[self._states])
-        least: Vector = np.fmin.reduce(errors, axis=0)
+        errors = np.stack(self._commands) - moment.tick.state[self._states]
+        errors -= np.where(self._angles, TURN * np.rint(errors / TURN), np.float32(0))
+        least: Vector = np.fmin.reduce(np.abs(errors), axis=0)
         return least
 
     def reset(self) -> None:
