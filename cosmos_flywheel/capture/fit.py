@@ -16,13 +16,11 @@ import numpy as np
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.capture.analysis import Analysis, collect_evidence, first_size
 from cosmos_flywheel.capture.incident import CaptureSettings
-from cosmos_flywheel.capture.model import Judge, working_size
+from cosmos_flywheel.capture.model import Judge, settings_hash, working_size
 from cosmos_flywheel.core.calibration import Calibration, calibrate_channel
 from cosmos_flywheel.core.channels import Channel
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, ConfigError
-from cosmos_flywheel.core.lineage import config_hash
-from cosmos_flywheel.core.scoring import SCORING_REVISION
 from cosmos_flywheel.core.types import Vector
 
 
@@ -73,11 +71,6 @@ def fit(paths: Sequence[Path], robot: Robot, level: str, *, workers: int = 1) ->
     )
 
 
-def settings_hash(robot: Robot) -> str:
-    """64 hex digits of everything besides engine and size that scores depend on."""
-    return config_hash({'robot': robot.config_hash(), 'scoring_revision': SCORING_REVISION})
-
-
 def _size(paths: Sequence[Path], robot: Robot) -> tuple[int, int] | None:
     with open_bag(paths[0]) as source:
         size = first_size(source, robot)
@@ -106,6 +99,8 @@ def _watch(arguments: tuple[Path, Robot, Judge]) -> Nominal:
             raise BagError(f'{path}: holds no messages; leave it out')
         analysis = _analysis(source, robot, judge)
         evidence = {name: rows for name, (_, rows) in collect_evidence(analysis).items()}
+        if not all(len(rows) for rows in evidence.values()):
+            raise BagError(f'{path}: nothing of robot {robot.name!r} was readable; leave it out')
         return Nominal(source.bag_id, source.duration_s, evidence)
 
 

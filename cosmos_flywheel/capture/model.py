@@ -11,6 +11,8 @@ from cosmos_flywheel import schemas
 from cosmos_flywheel.core.calibration import SCHEMA, Calibration
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.lineage import config_hash
+from cosmos_flywheel.core.scoring import SCORING_REVISION
 from cosmos_flywheel.engines import WorldModel, make_engine
 from cosmos_flywheel.store.files import storing, write_document
 
@@ -49,7 +51,7 @@ class Judge:
         return engine
 
     def check_robot(self, robot: Robot) -> None:
-        """Raise ConfigError if what is normal was measured on another robot or clock."""
+        """Raise ConfigError if what is normal was measured on another robot, or otherwise."""
         known = self.calibration
         if known is None:
             return
@@ -63,11 +65,21 @@ class Judge:
                 f'calibration {known.id} was made at {known.clock_hz:g} Hz, robot file '
                 f'{robot.name!r} says {robot.clock.hz:g} Hz; fit again with `flywheel fit`'
             )
+        if known.settings_hash != settings_hash(robot):
+            raise ConfigError(
+                f'calibration {known.id} was made with another robot file of {robot.name!r}, or '
+                f'by another version; give the file of then, or fit again with `flywheel fit`'
+            )
 
     @property
     def calibration_id(self) -> str:
         """Empty without a calibration."""
         return '' if self.calibration is None else self.calibration.id
+
+
+def settings_hash(robot: Robot) -> str:
+    """64 hex digits of everything besides engine and size that scores depend on."""
+    return config_hash({'robot': robot.config_hash(), 'scoring_revision': SCORING_REVISION})
 
 
 def working_size(picture_size: tuple[int, int] | None) -> tuple[int, int]:
