@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""World models behind one interface; `open_engine` makes one by name."""
+"""World models behind one interface; `make_engine` makes one by name."""
 
 from __future__ import annotations
 
-import difflib
-
 from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.engines.base import EngineSpec, WorldModel
 from cosmos_flywheel.engines.flow import Flow
 from cosmos_flywheel.engines.persistence import Persistence
@@ -24,7 +23,5 @@ def make_engine(level: str, size: tuple[int, int], horizon: int = 2) -> WorldMod
 
     """
     if level not in ENGINES:
-        near = difflib.get_close_matches(level, ENGINES, n=1)
-        hint = f'; did you mean {near[0]!r}?' if near else f'; there are {", ".join(ENGINES)}'
-        raise EngineError(f'unknown engine {level!r}{hint}')
+        raise EngineError(f'unknown engine {level!r}; {nearest(level, ENGINES)}')
     return ENGINES[level](size, horizon)
