@@ -67,8 +67,8 @@ class Judge:
             )
         if known.settings_hash != settings_hash(robot):
             raise ConfigError(
-                f'calibration {known.id} was made with another robot file of {robot.name!r}, or '
-                f'by another version; give the file of then, or fit again with `flywheel fit`'
+                f'calibration {known.id} was made with other topics or names of {robot.name!r}, or '
+                f'by another version; give the robot file of then, or fit again with `flywheel fit`'
             )
 
     @property
@@ -78,8 +78,20 @@ class Judge:
 
 
 def settings_hash(robot: Robot) -> str:
-    """64 hex digits of everything besides engine and size that scores depend on."""
-    return config_hash({'robot': robot.config_hash(), 'scoring_revision': SCORING_REVISION})
+    """64 hex digits of everything besides engine and size that scores depend on.
+
+    Offsets of clocks are left out: they mend one recording and change nothing about the robot.
+    """
+    return config_hash(
+        {
+            'cameras': robot.cameras,
+            'state': robot.state_sources,
+            'action': robot.action_sources,
+            'tracking_pairs': robot.tracking_pairs,
+            'clock': [robot.clock.hz, robot.clock.max_age_s],
+            'scoring_revision': SCORING_REVISION,
+        }
+    )
 
 
 def working_size(picture_size: tuple[int, int] | None) -> tuple[int, int]:

@@ -119,9 +119,15 @@ def test_another_clock_is_refused_with_both_rates():
         judge_of().check_robot(make_robot(hz=10))
 
 
-def test_another_robot_file_of_the_same_name_is_refused():
-    with pytest.raises(ConfigError, match=r"another robot file of 'arm'.*flywheel fit"):
+def test_other_joints_under_the_same_robots_name_are_refused():
+    with pytest.raises(ConfigError, match=r"other topics or names of 'arm'.*flywheel fit"):
         judge_of().check_robot(make_robot(joint='knee'))
+
+
+def test_a_robot_file_that_mends_a_clock_still_passes():
+    robot = make_robot()
+    clock = replace(robot.clock, topic_offsets={'/joints': 0.5})
+    judge_of().check_robot(replace(robot, clock=clock, task='Push.'))
 
 
 def test_a_calibration_of_another_scoring_is_refused():
