@@ -67,8 +67,9 @@ class Judge:
             )
         if known.settings_hash != settings_hash(robot):
             raise ConfigError(
-                f'calibration {known.id} was made with other topics or names of {robot.name!r}, or '
-                f'by another version; give the robot file of then, or fit again with `flywheel fit`'
+                f'calibration {known.id} was made with other topics or names of {robot.name!r}, '
+                f'or by another version; give the robot file of then, or fit again with '
+                f'`flywheel fit`'
             )
 
     @property
