@@ -271,8 +271,8 @@ class Analysis:
             return
         self._fire(self.triggers.tick(stamp_ns))
         for firing in self.triggers.open:
-            until_ns = stamp_ns if firing.ends_ns is None else firing.ends_ns
-            self._tracker.fire(firing.name, until_ns, firing.detail)
+            if firing.ends_ns is None:  # one that pauses may be in a closed capture already
+                self._tracker.fire(firing.name, stamp_ns, firing.detail)
 
     def _fire(self, firings: list[Firing]) -> None:
         """A firing comes twice: when it begins, and with its end when it is over."""

@@ -97,7 +97,10 @@ def _watch(arguments: tuple[Path, Robot, Judge]) -> Nominal:
     with open_bag(path) as source:
         if not source.message_count:
             raise BagError(f'{path}: holds no messages; leave it out')
-        analysis = _analysis(source, robot, judge)
+        try:
+            analysis = _analysis(source, robot, judge)
+        except ConfigError as error:
+            raise ConfigError(f'{path}: {error}') from error
         evidence = {name: rows for name, (_, rows) in collect_evidence(analysis).items()}
         if not all(len(rows) for rows in evidence.values()):
             raise BagError(f'{path}: nothing of robot {robot.name!r} was readable; leave it out')

@@ -4,66 +4,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from harvest_outcome import Outcome, folders
 from push_bags import covered, recording, write
 
 from cosmos_flywheel import schemas
 from cosmos_flywheel.cli.main import main
-from cosmos_flywheel.store.catalogue import Catalogue
-from cosmos_flywheel.store.episodes import read_episode
 
 PHASES = (0.4, 1.1, 2.3)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one run of the verb left behind."""
-
-    code: int
-    said: str
-    complained: str
-    document: dict[str, Any] | None
-    out: Path
-
-    @property
-    def bag(self) -> dict[str, Any]:
-        """The only bag of the document."""
-        assert self.document is not None, self.complained
-        (bag,) = self.document['bags']
-        return bag
-
-    @property
-    def causes(self) -> set[str]:
-        return {cause for episode in self.bag['episodes'] for cause in episode['causes']}
-
-    @property
-    def notes(self) -> str:
-        return '\n'.join(self.bag['notes'])
-
-    @property
-    def episodes(self) -> dict[str, Any]:
-        """Manifests by id, every file checked against its sha256."""
-        return {name: read_episode(self.out / name, verify=True) for name in folders(self.out)}
-
-    @property
-    def content_hash(self) -> str:
-        with Catalogue.open(self.out) as catalogue:
-            return catalogue.content_hash()
-
-
-def folders(out: Path) -> list[str]:
-    """Episode folders; fails if anything half-written is left, under whatever name."""
-    if not out.exists():
-        return []
-    strange = [p for p in out.rglob('*') if re.search(r'partial|\.part$|^\..*\.\d+$', p.name)]
-    assert not strange
-    return sorted(p.name for p in out.iterdir() if re.fullmatch('[0-9a-f]{16}', p.name))
 
 
 @pytest.fixture(scope='session')
