@@ -73,7 +73,9 @@ class Watcher:
         self._losses: list[Loss] = []
         self._sizes: dict[str, tuple[int, int]] = {}
         self._clock = ClockChannel(self.watched)
+        self._apart_ns = 0
         self._offsets_ns: dict[int, int] = {}
+        """By segment: headers' clock minus recorder's, 0 if they are about the same."""
         self._timeline = self._make_timeline(topics)
         self._hindsight = Hindsight(robot, engine)
         self.channels: tuple[Channel, ...] = tuple(self._make_channels())
@@ -85,17 +87,20 @@ class Watcher:
         segment = self._timeline.segment
         if stamp_ns is None:
             return log_ns + self._offsets_ns.get(segment, 0) + offset_ns
-        if topic == self.watched[0] and segment not in self._offsets_ns:
+        if topic in self.watched:
             apart_ns = stamp_ns + offset_ns - log_ns
-            far = abs(apart_ns) > HEADERLESS_OFFSET_NS
-            self._offsets_ns[segment] = apart_ns if far else 0
+            self._apart_ns = apart_ns if abs(apart_ns) > HEADERLESS_OFFSET_NS else 0
+        if topic == self.watched[0]:
+            self._offsets_ns.setdefault(segment, self._apart_ns)
         return stamp_ns + offset_ns
 
     def take(self, topic: str, stamp_ns: int, message: Any) -> list[Moment]:
         """Take one message in, stamped by `stamp_ns`; returns the moments that it completes."""
         ticks: list[Tick] = []
+        segment = self._timeline.segment
         if topic in self.watched:
-            self._clock.arrived(topic, stamp_ns)
+            if header_stamp_ns(message) is not None:  # others tell nothing of clocks
+                self._clock.arrived(topic, stamp_ns)
             if topic not in self.cameras:
                 self._timeline.note(topic, stamp_ns)
         if topic in self.cameras:
@@ -105,6 +110,8 @@ class Watcher:
                 reader.learn(message)
             if topic == source.topic:
                 ticks += self._take_values(source, reader, stamp_ns, message)
+        if self._timeline.segment != segment:
+            self._offsets_ns[self._timeline.segment] = self._apart_ns
         return self._moments(ticks)
 
     def finish(self) -> list[Moment]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any, cast
 
 import numpy as np
@@ -30,7 +29,7 @@ EARLIEST_PERIODS = 0.75
 SILENCE_PERIODS = 2.5
 """After this many model periods without a primary picture, ticks go on without one."""
 MAX_BLIND_NS = 5 * NS
-"""Ticks end so long after the last message of any stream: a clock may jump by years."""
+"""At most this much silence at once is filled with ticks: a clock may jump by years."""
 RESET_NS = NS
 """A stream that steps back further than this has begun anew (bag loop, simulator reset)."""
 
@@ -177,28 +176,28 @@ class Timeline:
 
     def _pace(self, source: str, stamp_ns: int) -> None:
         """Add the ticks that this message decides: its own, and those of a silence before."""
-        heard_ns = self._newest_ns if self._started else stamp_ns
-        self._newest_ns = max(heard_ns, stamp_ns)
+        if not self._started:
+            self._started = True
+            self._newest_ns = self._last_ns = stamp_ns
+        self._newest_ns = max(self._newest_ns, stamp_ns)
         if not self._ticked:
-            begin_ns = min(self._last_ns, stamp_ns) if self._started else stamp_ns
-            self._last_ns = self._paced_ns = begin_ns
-        self._started = True
+            self._last_ns = self._paced_ns = min(self._last_ns, stamp_ns)
         if source == self._pacer:
-            self._pace_blind(stamp_ns, heard_ns)
+            self._pace_blind(stamp_ns)
             if not self._ticked or stamp_ns - self._last_ns >= self._early_ns:
                 self._waiting.append(stamp_ns)
                 self._last_ns = stamp_ns
                 self._ticked = True
             self._paced_ns = stamp_ns
-        self._pace_blind(self._newest_ns - self.lateness_ns, heard_ns)
+        self._pace_blind(self._newest_ns - self.lateness_ns)
 
-    def _pace_blind(self, until_ns: int, heard_ns: int) -> None:
+    def _pace_blind(self, until_ns: int) -> None:
         """Add ticks without a picture: the pacing stream is known to be silent until then."""
         if until_ns - self._paced_ns <= self._silence_ns:
             return
         due = range(self._last_ns + self.period_ns, until_ns - self._early_ns + 1, self.period_ns)
         if due:
-            self._waiting.extend(takewhile(lambda t: t <= heard_ns + MAX_BLIND_NS, due))
+            self._waiting.extend(due[: MAX_BLIND_NS // self.period_ns])
             self._last_ns = due[-1]
             self._ticked = True
 

@@ -193,10 +193,15 @@ def test_the_first_picture_after_a_silence_is_a_tick():
         assert back_ms in stamps_ms([t for t in ticks if t.picture is not None])
 
 
-def test_blind_ticks_stop_some_seconds_after_the_last_message_of_any_kind():
+def test_a_silence_of_everything_is_filled_for_some_seconds_only():
     messages = [*in_time(stream('top', 100, 300), stream('joints', 20, 300)), (10**9, 'joints', 0)]
     ticks = feed(make_timeline(), messages)
     assert len([t for t in ticks if t.picture is None]) <= MAX_BLIND_NS / (NS // 10)
+
+
+def test_a_stream_whose_clock_is_years_ahead_makes_no_flood_of_ticks():
+    ticks = feed(make_timeline(), [(10**12, 'command', 0), (0, 'top', 0), (100, 'top', 1)])
+    assert len(ticks) <= 1 + MAX_BLIND_NS / (NS // 10)
 
 
 def test_blind_ticks_go_on_for_as_long_as_other_streams_do():
