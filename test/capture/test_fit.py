@@ -62,7 +62,7 @@ def test_a_robot_without_a_camera_can_be_fitted(tmp_path):
 
 
 def test_the_same_recording_given_twice_is_refused(bags):
-    with pytest.raises(BagError, match='the same recording as .*give it once'):
+    with pytest.raises(BagError, match=r'the same recording as .*give it once'):
         fit([bags[0], bags[0]], ROBOT, 'flow')
 
 
