@@ -156,7 +156,8 @@ class Watcher:
             yield PictureChannel(self.engine.spec.size)
         if has_state:
             yield StateChannel(robot.state_names)
-        if has_state and robot.tracking_pairs:
+        has_action = any(s.topic in present for s in robot.action_sources)
+        if has_state and has_action and robot.tracking_pairs:
             reached = [s for _, s in robot.tracking_pairs]
             units = [unit for source in robot.state_sources for unit in source.units]
             yield TrackingChannel(
