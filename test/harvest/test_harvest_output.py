@@ -159,7 +159,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     subprocess.run(['umount', str(disk)], check=False, capture_output=True)
 
 
-@pytest.mark.parametrize('size_kb', [16, 140, 300, 480])
+@pytest.mark.parametrize('size_kb', [16, 140, 400])
 def test_a_full_disk_is_named_and_with_more_space_the_harvest_goes_on(
     covered_bag: Path, harvest: Harvest, small_disk: Callable[[int], Path], size_kb: int
 ) -> None:
