@@ -38,7 +38,7 @@ from cosmos_flywheel.store.robots import load_robot
 ROBOT = load_robot('mujoco_push')
 PHASE = 1.7
 FAULT_S = 2.0
-SECONDS = 4.0
+SECONDS = 3.2
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def test_messages_that_come_later_within_the_lateness_change_no_score(watch, lat
 
 def test_the_future_changes_no_score_of_the_past(watch):
     whole = watch(recording(SECONDS, PHASE), Judge())
-    cut = watch([r for r in recording(SECONDS, PHASE) if r.at_s < 3.0], Judge())
+    cut = watch([r for r in recording(SECONDS, PHASE) if r.at_s < SECONDS - 1], Judge())
     known = len(cut.trace.times_s) - 1
     for a, b in zip(whole.trace.channels, cut.trace.channels, strict=True):
         assert np.array_equal(a.scores[:known], b.scores[:known], equal_nan=True)
@@ -215,7 +215,9 @@ def test_what_was_lost_is_counted_and_told(watch):
     rows = changed(
         recording(SECONDS, PHASE),
         STATES,
-        lambda r: r if r.at_s < 3.9 else replace(r, message=joints(r.at_s, (np.nan, 0.0))),
+        lambda r: (
+            r if r.at_s < SECONDS - 0.1 else replace(r, message=joints(r.at_s, (np.nan, 0.0)))
+        ),
     )
     found = watch(rows)
     ((topic, reason),) = found.analysis.loss_counts

@@ -24,9 +24,9 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_a_fit_says_what_it_was_made_of(bags):
-    known = fit(bags, ROBOT, 'flow')
+    known = fit(bags, ROBOT, 'persistence')
     assert known.robot == 'mujoco_push'
-    assert known.engine['level'] == 'flow'
+    assert known.engine['level'] == 'persistence'
     assert known.size == (120, 160)
     assert known.clock_hz == 15
     assert known.nominal['bag_count'] == len(set(known.nominal['bags'])) == 2
@@ -34,7 +34,7 @@ def test_a_fit_says_what_it_was_made_of(bags):
 
 
 def test_every_channel_that_the_bags_can_feed_is_calibrated(bags):
-    known = fit(bags, ROBOT, 'flow')
+    known = fit(bags, ROBOT, 'persistence')
     assert set(known.channels) == {
         'picture', 'state', 'tracking_error', 'stream_health', 'clock_health'
     }  # fmt: skip
@@ -43,7 +43,7 @@ def test_every_channel_that_the_bags_can_feed_is_calibrated(bags):
 
 
 def test_the_order_of_the_bags_changes_nothing(bags):
-    assert fit(bags, ROBOT, 'flow') == fit(bags[::-1], ROBOT, 'flow')
+    assert fit(bags, ROBOT, 'persistence') == fit(bags[::-1], ROBOT, 'persistence')
 
 
 def test_workers_change_nothing(bags):
@@ -56,21 +56,21 @@ def test_another_engine_is_another_calibration(bags):
 
 def test_a_robot_without_a_camera_can_be_fitted(tmp_path):
     path = write(tmp_path / 'blind', without(recording(2.0), CAMERA))
-    known = fit([path], ROBOT, 'flow')
+    known = fit([path], ROBOT, 'persistence')
     assert 'picture' not in known.channels
     assert 'tracking_error' in known.channels
 
 
 def test_the_same_recording_given_twice_is_refused(bags):
     with pytest.raises(BagError, match=r'the same recording as .*give it once'):
-        fit([bags[0], bags[0]], ROBOT, 'flow')
+        fit([bags[0], bags[0]], ROBOT, 'persistence')
 
 
 @pytest.mark.parametrize('silent', [COMMANDS, STATES])
 def test_bags_with_other_topics_are_refused(bags, tmp_path, silent):
     other = write(tmp_path / 'other', without(recording(2.0, 3.0), silent))
     with pytest.raises(ConfigError, match=r'other.*fit on bags with the same topics'):
-        fit([*bags, other], ROBOT, 'flow')
+        fit([*bags, other], ROBOT, 'persistence')
 
 
 def test_bags_of_the_same_number_of_other_topics_are_refused_too(tmp_path):
@@ -79,18 +79,18 @@ def test_bags_of_the_same_number_of_other_topics_are_refused_too(tmp_path):
         for number, silent in enumerate((COMMANDS, CAMERA))
     ]
     with pytest.raises(ConfigError, match='fit on bags with the same topics'):
-        fit(paths, ROBOT, 'flow')
+        fit(paths, ROBOT, 'persistence')
 
 
 def test_a_bag_of_another_robot_is_refused_with_the_way_to_describe_it(tmp_path):
     path = write(tmp_path / 'other', [Message('/say', 0.0, text('hello'))])
     with pytest.raises(ConfigError, match=r"none of the topics of robot 'mujoco_push'.*init"):
-        fit([path], ROBOT, 'flow')
+        fit([path], ROBOT, 'persistence')
 
 
 def test_an_empty_bag_is_refused_by_name(tmp_path):
     with pytest.raises(BagError, match=r'empty.*holds no messages'):
-        fit([write(tmp_path / 'empty', [])], ROBOT, 'flow')
+        fit([write(tmp_path / 'empty', [])], ROBOT, 'persistence')
 
 
 def test_a_bag_in_which_nothing_can_be_decoded_is_refused_by_name(tmp_path):
@@ -100,4 +100,4 @@ def test_a_bag_in_which_nothing_can_be_decoded_is_refused_by_name(tmp_path):
         if row.topic == CAMERA
     ]
     with pytest.raises(BagError, match=r'broken.*nothing of robot.*was readable'):
-        fit([write(tmp_path / 'broken', broken)], ROBOT, 'flow')
+        fit([write(tmp_path / 'broken', broken)], ROBOT, 'persistence')

@@ -47,6 +47,13 @@ def test_every_pair_compares_its_own_command_with_its_own_state():
     assert both[-1].tolist() == [0, 2]
 
 
+@pytest.mark.parametrize(('unit', 'error'), [('rad', 0.1), ('m', 2 * np.pi - 0.1)])
+def test_a_whole_turn_is_no_error_of_an_angle_and_one_of_anything_else(unit, error):
+    channel = TrackingChannel([(0, 0)], ['joint'], HZ, [unit])
+    seen = moment(0, vector(2 * np.pi - 0.05), vector(0.05))
+    assert channel.evidence(seen) == pytest.approx(error, abs=1e-5)
+
+
 def test_unknown_commands_and_states_are_no_error_but_unknown():
     nan = float('nan')
     assert np.isnan(errors([nan] * 5, [1.0] * 5)).all()
