@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harvest_outcome import content, folders
+from harvest_outcome import Outcome, content, folders
 from push_bags import (
     COMMANDS,
     STATES,
@@ -33,15 +33,32 @@ from cosmos_flywheel.cli.main import main
 Harvest = Callable[..., Any]
 
 
-@pytest.fixture
-def several(tmp_path: Path) -> Path:
+@pytest.fixture(scope='module')
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three bags: two with a failure, one without."""
-    bags = tmp_path / 'bags'
-    bags.mkdir()
+    bags = tmp_path_factory.mktemp('several')
     write(bags / 'a', covered())
-    write(bags / 'b', covered(5.0, 0.9))
-    write(bags / 'c', recording(3.0, 1.7))
+    write(bags / 'b', covered(4.0, 0.9))
+    write(bags / 'c', recording(2.0, 1.7))
     return bags
+
+
+@pytest.fixture(scope='module')
+def harvested(several: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """What becomes of them, by one worker."""
+    folder = tmp_path_factory.mktemp('harvested')
+    out, path = folder / 'out', folder / 'found.json'
+    words = ['harvest', several, '--model', model, '--out', out, '--json', path, '--workers', 1]
+    assert main([str(word) for word in words]) == 0
+    found = Outcome(0, '', '', json.loads(path.read_text('utf-8')), out)
+    assert len(found.episodes) == 2
+    return found
+
+
+@pytest.fixture
+def copied(harvested: Outcome, tmp_path: Path) -> Path:
+    """A copy of what they became, to go on with."""
+    return shutil.copytree(harvested.out, tmp_path / 'out')
 
 
 def test_a_clips_messages_are_those_of_the_bag_byte_by_byte(
@@ -61,60 +78,53 @@ def test_a_clips_messages_are_those_of_the_bag_byte_by_byte(
             assert clip.message_definition(topic) == source.message_definition(topic)
 
 
-def test_two_workers_find_and_write_what_one_does(several: Path, harvest: Harvest) -> None:
-    one = harvest(several, out=several.parent / 'one')
-    two = harvest(several, '--workers', 2, out=several.parent / 'two')
-    assert (one.code, two.code) == (0, 0)
-    assert one.document == two.document
-    assert len(one.episodes) == 2
-    assert content(one.out) == content(two.out)
-    assert one.content_hash == two.content_hash
-    assert (one.out / 'report.html').read_bytes() == (two.out / 'report.html').read_bytes()
+def same(found: Outcome, other: Outcome) -> None:
+    """Equal in everything that people and programs read."""
+    assert found.code == other.code == 0
+    assert found.document == other.document
+    assert content(found.out) == content(other.out)
+    assert found.content_hash == other.content_hash
+    assert (found.out / 'report.html').read_bytes() == (other.out / 'report.html').read_bytes()
+
+
+def test_two_workers_find_and_write_what_one_does(
+    several: Path, harvested: Outcome, harvest: Harvest
+) -> None:
+    same(harvest(several, '--workers', 2), harvested)
 
 
 def test_a_second_run_watches_nothing_again_and_changes_nothing(
-    several: Path, harvest: Harvest, monkeypatch: pytest.MonkeyPatch
+    several: Path,
+    harvested: Outcome,
+    copied: Path,
+    harvest: Harvest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = harvest(several)
-    before, report = content(first.out), (first.out / 'report.html').read_bytes()
     monkeypatch.setattr('cosmos_flywheel.capture.harvest.Analysis', None)  # cannot watch at all
-    second = harvest(several)
-    assert second.code == 0
-    assert second.document == first.document
-    assert content(second.out) == before
-    assert second.content_hash == first.content_hash
-    assert (second.out / 'report.html').read_bytes() == report
+    same(harvest(several, out=copied), harvested)
 
 
-def test_further_bags_join_an_output_folder(several: Path, harvest: Harvest) -> None:
-    harvest(several / 'a')
-    found = harvest(several)
-    assert found.code == 0
-    assert len(found.episodes) == 2
-    alone = harvest(several, out=several.parent / 'alone')
-    assert found.content_hash == alone.content_hash
+def test_further_bags_join_an_output_folder(
+    several: Path, harvested: Outcome, harvest: Harvest
+) -> None:
+    assert len(harvest(several / 'a').episodes) == 1
+    same(harvest(several), harvested)
 
 
 @pytest.mark.parametrize('damage', ['trace', 'record', 'episode', 'catalogue'])
 def test_what_was_damaged_or_deleted_since_is_made_anew(
-    several: Path, harvest: Harvest, damage: str
+    several: Path, harvested: Outcome, copied: Path, harvest: Harvest, damage: str
 ) -> None:
-    first = harvest(several)
-    before = content(first.out)
     if damage == 'trace':
-        for path in (first.out / 'traces').iterdir():
+        for path in (copied / 'traces').iterdir():
             path.write_bytes(path.read_bytes()[:100])
     elif damage == 'record':
-        shutil.rmtree(first.out / 'bags')
+        shutil.rmtree(copied / 'bags')
     elif damage == 'episode':
-        shutil.rmtree(first.out / folders(first.out)[0])
+        shutil.rmtree(copied / folders(copied)[0])
     else:
-        (first.out / 'catalogue.sqlite').unlink()
-    second = harvest(several)
-    assert second.code == 0
-    assert second.document == first.document
-    assert content(second.out) == before
-    assert second.content_hash == first.content_hash
+        (copied / 'catalogue.sqlite').unlink()
+    same(harvest(several, out=copied), harvested)
 
 
 @pytest.mark.parametrize('name', ['holiday.jpg', 'bags', 'report.html'])
@@ -331,27 +341,28 @@ def test_a_trigger_on_a_field_that_is_not_there_is_a_note(
 
 
 def test_episodes_can_be_listed_shown_and_labelled(
-    several: Path, harvest: Harvest, capsys: pytest.CaptureFixture[str]
+    several: Path,
+    harvested: Outcome,
+    copied: Path,
+    harvest: Harvest,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = harvest(several)
-    first, second = (bag['episodes'][0]['id'] for bag in found.document['bags'][:2])
+    first, second = (bag['episodes'][0]['id'] for bag in harvested.document['bags'][:2])
 
     def episodes(*words: object) -> str:
         assert main(['episodes', *map(str, words)]) == 0
         return capsys.readouterr().out
 
-    assert first in episodes('list', found.out)
-    assert second in episodes('list', found.out)
-    assert 'picture' in episodes('show', first, '--out', found.out)
-    episodes(
-        'label', first, 'failure', '--reason', 'tape', '--reviewer', 'ada', '--out', found.out
-    )
-    failures = json.loads(episodes('list', found.out, '--state', 'failure', '--json'))
+    assert first in episodes('list', copied)
+    assert second in episodes('list', copied)
+    assert 'picture' in episodes('show', first, '--out', copied)
+    episodes('label', first, 'failure', '--reason', 'tape', '--reviewer', 'ada', '--out', copied)
+    failures = json.loads(episodes('list', copied, '--state', 'failure', '--json'))
     assert [row['id'] for row in failures] == [first]
-    shown = json.loads(episodes('show', first, '--out', found.out, '--json'))
+    shown = json.loads(episodes('show', first, '--out', copied, '--json'))
     assert 'tape' in json.dumps(shown)
-    assert harvest(several).code == 0
-    assert first in episodes('list', found.out, '--state', 'failure')
+    assert harvest(several, out=copied).code == 0
+    assert first in episodes('list', copied, '--state', 'failure')
 
 
 def test_fit_names_what_is_wrong_with_nominal_bags(
