@@ -162,7 +162,7 @@ def test_a_misspelt_engine_is_refused_and_the_nearest_suggested():
 
 
 def test_an_engine_like_no_other_is_refused_with_those_that_there_are():
-    with pytest.raises(EngineError, match='there are persistence, flow'):
+    with pytest.raises(EngineError, match='known: persistence, flow'):
         make_engine('xyz', SIZE)
 
 
