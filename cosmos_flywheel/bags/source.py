@@ -271,6 +271,8 @@ def open_bag(path: Path) -> BagSource:
 def _open_file(path: Path, number: int, stack: ExitStack) -> StorageFile:
     if path.is_dir():
         raise BagError(f'{path}: a folder where a bag file should be')
+    if path.exists() and not path.is_file():
+        raise BagError(f'{path}: a pipe or device, not a file; name a recorded bag')
     if not path.stat().st_size:
         raise BagError(f'{path}: empty file (0 bytes); the recorder never wrote to it')
     suffix = path.name.removesuffix(PACKED).rpartition('.')[2]
@@ -299,8 +301,8 @@ def _kind(path: Path) -> str:
 def _fingerprint(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
-        if path.is_dir():
-            continue
+        if path.exists() and not path.is_file():
+            continue  # opening a pipe would wait for ever
         with path.open('rb') as file:
             size_bytes = os.fstat(file.fileno()).st_size
             digest.update(size_bytes.to_bytes(8, 'little'))

@@ -101,6 +101,15 @@ def test_a_file_that_is_no_bag_is_named(tmp_path: Path, harvest: Harvest) -> Non
     assert 'notes.mcap: not an MCAP file' in found.bag['error']
 
 
+@pytest.mark.timeout(60)
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path, harvest: Harvest) -> None:
+    (tmp_path / 'bags').mkdir()
+    os.mkfifo(tmp_path / 'bags' / 'pipe.mcap')
+    found = harvest(tmp_path / 'bags')
+    assert found.code == 2
+    assert 'pipe.mcap: a pipe or device, not a file' in found.bag['error']
+
+
 def test_after_a_power_cut_what_is_there_is_harvested_and_what_is_missing_is_said(
     tmp_path: Path, harvest: Harvest
 ) -> None:
