@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns one ROS 1 bag (format 2.0), indexed or not, into raw messages.
+"""Turns one ROS 1 bag (format 2.0) into raw messages, through rosbags' reader.
 
-Format: https://wiki.ros.org/Bags/Format/2.0. Every record is a header of `name=value` fields and
-data; messages lie in chunks, which the index at the end of the file lists.
+The reader needs the bag's index and keeps it in memory, about 160 bytes for each message, with
+one chunk beside it.
 """
 
 from __future__ import annotations
@@ -11,278 +11,129 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
-from cosmos_flywheel.bags.compression import (
-    MAX_RECORD_BYTES,
-    UnpackError,
-    unpack,
-    unpack_prefix,
-)
+from rosbags.interfaces import Connection
+from rosbags.rosbag1 import Reader, ReaderError
+from rosbags.rosbag1.reader import Chunk, Header
+
+from cosmos_flywheel.bags.compression import unpack
 from cosmos_flywheel.bags.records import ALWAYS_LATCHED, Channel, Loss, RawMessage
-from cosmos_flywheel.bags.spans import Span, in_log_order, loss_of, wanted_spans
 from cosmos_flywheel.core.errors import BagError
 
-MAGIC = b'#ROSBAG V2.0\n'
-
-_MESSAGE, _BAG, _CHUNK, _CHUNK_INFO, _CONNECTION = 2, 3, 5, 6, 7
-_U32 = struct.Struct('<I')
-_TIME = struct.Struct('<II')
-_PARSE_ERRORS = (KeyError, struct.error, ValueError)
-
-Fields = dict[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    fields: Fields
-    at: int
-    """Where its data begin."""
-    end: int
-
-    @property
-    def op(self) -> int:
-        return int.from_bytes(self.fields.get(b'op', b''), 'little')
+# What rosbags raises itself, and what spoilt bytes make Python raise in it.
+_PARSE_ERRORS = (ReaderError, struct.error, AssertionError, LookupError, OverflowError, ValueError)
+_REMEDY = 'copy it from the robot anew, or repair a copy with `rosbag reindex`'
 
 
 class Ros1File:
     """One ROS 1 bag. Not for several threads at once."""
 
     def __init__(self, path: Path) -> None:
-        """Open the bag and read its index; walk its chunks where it has none.
+        """Open the bag and read its index.
 
-        Raises BagError when it is no ROS 1 bag of format 2.0, or encrypted.
+        Raises BagError when it is no ROS 1 bag of format 2.0, encrypted, cut off or not indexed.
         """
         self.path = path
         self.span_ns: tuple[int, int] | None = None
-        self._losses: dict[int, Loss] = {}
-        self._spans: list[Span] = []
-        self._channels: dict[int, Channel] = {}
-        self._counts: Counter[int] = Counter()
-        self._file: BinaryIO = path.open('rb')
-        self._size_bytes = os.fstat(self._file.fileno()).st_size
-        if self._file.read(len(MAGIC)) != MAGIC:
-            self.close()
-            raise BagError(f'{path}: not a ROS 1 bag of format 2.0; convert it with `rosbag fix`')
+        self.losses: tuple[Loss, ...] = ()
+        self._reader = _BoundedReader(path)
         try:
-            index_pos = self._index_pos()
-            indexed = index_pos and self._open_by_index(index_pos)
-        except _PARSE_ERRORS:
-            indexed = False
-        if not indexed:
-            self._open_by_walk()
+            self._reader.open()
+            self._check_index()
+        except _PARSE_ERRORS as error:
+            self.close()
+            raise BagError(
+                f'{path}: not a readable ROS 1 bag ({_told(error)}); {_REMEDY} (`rosbag decrypt` '
+                'opens an encrypted one, `rosbag fix` one older than format 2.0)'
+            ) from error
+        self._channels = {c.id: _channel_of(c) for c in self._reader.connections}
+        if self._reader.message_count:
+            self.span_ns = self._reader.start_time, self._reader.end_time - 1
 
     @property
     def channels(self) -> Mapping[Channel, int]:
         """Channels with their number of messages."""
         counts: Counter[Channel] = Counter()
-        for key, channel in self._channels.items():
-            counts[channel] += self._counts[key]
+        for connection in self._reader.connections:
+            counts[self._channels[connection.id]] += connection.msgcount
         return counts
-
-    @property
-    def losses(self) -> tuple[Loss, ...]:
-        """What could not be read so far."""
-        return tuple(self._losses.values())
 
     def close(self) -> None:
         """Release the file."""
-        self._file.close()
+        if self._reader.bio is not None:
+            self._reader.close()
 
     def messages(
         self, topics: Collection[str] | None, start_ns: int, stop_ns: int
     ) -> Iterator[RawMessage]:
-        """Messages in [start_ns, stop_ns) in log-time order; an unreadable chunk is a loss."""
-        wanted = {
-            key: channel
-            for key, channel in self._channels.items()
-            if topics is None or channel.topic in topics
-        }
-        spans = wanted_spans(self._spans, wanted, start_ns, stop_ns)
-        return in_log_order(spans, lambda span: self._load(span, wanted, start_ns, stop_ns))
-
-    def _load(
-        self, span: Span, wanted: Mapping[int, Channel], start_ns: int, stop_ns: int
-    ) -> list[RawMessage]:
-        messages: list[RawMessage] = []
-        seen = 0
+        """Messages in [start_ns, stop_ns) in log-time order, up to the first damaged chunk."""
+        wanted = [c for c in self._reader.connections if topics is None or c.topic in topics]
+        if not wanted:
+            return  # the reader would take an empty list for all
+        given = 0
         try:
-            raw = self._records_of(span)
-            for record in _walk(raw):
-                if record.op != _MESSAGE:
-                    continue
-                key, log_ns = _u32(record.fields[b'conn']), _time_ns(record.fields[b'time'])
-                seen += key in self._channels
-                if key in wanted and start_ns <= log_ns < stop_ns:
-                    channel = wanted[key]
-                    data = raw[record.at : record.end]
-                    messages.append(RawMessage(channel.topic, channel.msgtype, log_ns, data))
-            if seen < span.messages:
-                raise UnpackError(f'it holds {seen} messages of known topics only')
+            for connection, log_ns, data in self._reader.messages(wanted, start_ns, stop_ns):
+                channel = self._channels[connection.id]
+                yield RawMessage(channel.topic, channel.msgtype, log_ns, data)
+                given += 1
         except _PARSE_ERRORS as error:
-            self._losses[span.offset] = loss_of(span, self.path, error, seen)
-        return messages
+            self._note_damage(error, self._indexed(wanted, start_ns, stop_ns) - given)
 
-    def _records_of(self, span: Span) -> bytes:
-        chunk = self._record(span.offset)
-        compression = chunk.fields[b'compression'].decode()
-        size_bytes = _u32(chunk.fields[b'size'])
-        if span.is_cut:
-            packed = self._read(chunk.at, self._size_bytes - chunk.at)
-            return _whole_records(unpack_prefix(packed, compression, size_bytes))
-        return unpack(self._read(chunk.at, chunk.end - chunk.at), compression, size_bytes)
+    def _indexed(self, wanted: Collection[Connection], start_ns: int, stop_ns: int) -> int:
+        """How many messages the index lists."""
+        entries = (entry for connection in wanted for entry in self._reader.indexes[connection.id])
+        return sum(start_ns <= entry.time < stop_ns for entry in entries)
 
-    def _record(self, offset: int) -> _Record:
-        """The record at a byte of the file, its data unread; they may end behind the file."""
-        header_bytes = _u32(self._read(offset, 4))
-        header = self._read(offset + 4, header_bytes)
-        at = offset + 4 + header_bytes
-        data_bytes = _u32(self._read(at, 4))
-        return _Record(_fields(header), at + 4, at + 4 + data_bytes)
+    def _note_damage(self, error: Exception, lost: int) -> None:
+        """Keep the reading that lost most: each one that meets the damage ends there."""
+        if lost > sum(loss.messages for loss in self.losses):
+            what = f'{self.path.name}: reading ended at a damaged chunk ({_told(error)})'
+            self.losses = (
+                Loss(f'{what}; {lost} messages from there on are lost; {_REMEDY}', lost),
+            )
 
-    def _read(self, offset: int, size_bytes: int) -> bytes:
-        if not 0 <= size_bytes <= MAX_RECORD_BYTES:
-            raise UnpackError(f'it claims {size_bytes} bytes, limit {MAX_RECORD_BYTES}')
-        missing_bytes = offset + size_bytes - self._size_bytes
-        if missing_bytes > 0:
-            raise UnpackError(f'the file ends {missing_bytes} bytes too early')
-        self._file.seek(offset)
-        return self._file.read(size_bytes)
-
-    def _index_pos(self) -> int:
-        """Where the index lies; 0 where the recorder did not live to write it."""
-        bag = self._record(len(MAGIC))
-        if bag.fields.get(b'encryptor'):
-            self.close()
-            raise BagError(f'{self.path}: encrypted; decrypt it with `rosbag decrypt` first')
-        return int(struct.unpack('<Q', bag.fields[b'index_pos'])[0])
-
-    def _open_by_index(self, offset: int) -> bool:
-        """Read connections and chunk infos; False where they do not reach the end of the file."""
-        while offset < self._size_bytes:
-            record = self._record(offset)
-            data = self._read(record.at, record.end - record.at)
-            if record.op == _CONNECTION:
-                self._note(record.fields, data)
-            elif record.op == _CHUNK_INFO:
-                self._add(_span_of(record.fields), _counts_of(data))
-            else:
-                return False
-            offset = record.end
-        return self._counts.keys() <= self._channels.keys()
-
-    def _open_by_walk(self) -> None:
-        """Find the chunks one after the other, and take what a cut one still gives."""
-        self._spans.clear()
-        self._counts.clear()
-        offset, cut_bytes = len(MAGIC), 0
-        while offset < self._size_bytes:
-            try:
-                record = self._record(offset)
-            except _PARSE_ERRORS:
-                cut_bytes = self._size_bytes - offset
-                break
-            if record.op == _CHUNK:
-                self._index(Span(offset, 0, 0, is_cut=record.end > self._size_bytes))
-            cut_bytes = max(0, record.end - self._size_bytes)
-            offset = record.end
-        self._losses[-1] = Loss(
-            f'{self.path.name}: it has no index (the recorder was killed, or the copy is '
-            f'unfinished); its chunks were read one by one, {cut_bytes} bytes of the last record '
-            'are missing or spoilt'
-        )
-
-    def _index(self, span: Span) -> None:
-        counts: Counter[int] = Counter()
-        times: list[int] = []
-        try:
-            raw = self._records_of(span)
-            for record in _walk(raw):
-                if record.op == _CONNECTION:
-                    self._note(record.fields, raw[record.at : record.end])
-                elif record.op == _MESSAGE:
-                    counts[_u32(record.fields[b'conn'])] += 1
-                    times.append(_time_ns(record.fields[b'time']))
-        except _PARSE_ERRORS as error:
-            self._losses[span.offset] = loss_of(span, self.path, error)
-            return
-        if times:
-            self._add(replace(span, start_ns=min(times), last_ns=max(times)), counts)
-
-    def _add(self, span: Span, counts: Mapping[int, int]) -> None:
-        if not counts:
-            return
-        self._counts.update(counts)
-        total = sum(counts.values())
-        self._spans.append(replace(span, channel_ids=frozenset(counts), messages=total))
-        known = self.span_ns or (span.start_ns, span.last_ns)
-        self.span_ns = min(known[0], span.start_ns), max(known[1], span.last_ns)
-
-    def _note(self, fields: Fields, data: bytes) -> None:
-        """Remember a connection."""
-        about = _fields(data)
-        topic = fields[b'topic'].decode()
-        package, _, name = about[b'type'].decode().partition('/')
-        self._channels[_u32(fields[b'conn'])] = Channel(
-            topic=topic,
-            msgtype=f'{package}/msg/{name}',
-            encoding='ros1',
-            schema_encoding='ros1msg',
-            schema=about[b'message_definition'],
-            latched=topic in ALWAYS_LATCHED or about.get(b'latching') == b'1',
-        )
+    def _check_index(self) -> None:
+        """Raise ReaderError where the index of the bag and those of its chunks disagree."""
+        promised: Counter[int] = Counter()
+        indexed: Counter[int] = Counter()
+        for info in self._reader.chunk_infos:
+            promised.update(info.connection_counts)
+        for connection in self._reader.connections:
+            indexed[connection.id] += connection.msgcount
+        if +promised != +indexed:
+            raise ReaderError('its index contradicts itself')
 
 
-def _fields(header: bytes) -> Fields:
-    fields, at = {}, 0
-    while at < len(header):
-        size_bytes = _u32(header[at : at + 4])
-        name, _, value = header[at + 4 : at + 4 + size_bytes].partition(b'=')
-        fields[name] = value
-        at += 4 + size_bytes
-    return fields
+class _BoundedReader(Reader):
+    """Unpacks no chunk to more than its header claims, and none that claims too much."""
+
+    def read_chunk(self) -> Chunk:
+        """Read a chunk's header and step over its data."""
+        assert self.bio is not None
+        begin = self.bio.tell()
+        chunk = super().read_chunk()
+        end = self.bio.tell()
+        if end > os.fstat(self.bio.fileno()).st_size:
+            raise ReaderError('it ends within a chunk')
+        self.bio.seek(begin)
+        header = Header.read(self.bio)
+        compression, size_bytes = header.get_string('compression'), header.get_uint32('size')
+        self.bio.seek(end)
+        return chunk._replace(decompressor=lambda data: unpack(data, compression, size_bytes))
 
 
-def _walk(raw: bytes) -> Iterator[_Record]:
-    """Records of an unpacked chunk."""
-    at = 0
-    while at < len(raw):
-        (header_bytes,) = _U32.unpack_from(raw, at)
-        data_at = at + 4 + header_bytes + 4
-        (data_bytes,) = _U32.unpack_from(raw, data_at - 4)
-        if data_at + data_bytes > len(raw):
-            raise UnpackError(f'a record claims {data_bytes} bytes and has {len(raw) - data_at}')
-        yield _Record(_fields(raw[at + 4 : data_at - 4]), data_at, data_at + data_bytes)
-        at = data_at + data_bytes
+def _channel_of(connection: Connection) -> Channel:
+    latching = getattr(connection.ext, 'latching', None)
+    return Channel(
+        topic=connection.topic,
+        msgtype=connection.msgtype,
+        encoding='ros1',
+        schema_encoding='ros1msg',
+        schema=connection.msgdef.data.encode(),
+        latched=connection.topic in ALWAYS_LATCHED or bool(latching),
+    )
 
 
-def _whole_records(raw: bytes) -> bytes:
-    """Without the record that is cut at the end."""
-    whole = 0
-    try:
-        for record in _walk(raw):
-            whole = record.end
-    except _PARSE_ERRORS:
-        pass
-    return raw[:whole]
-
-
-def _span_of(fields: Fields) -> Span:
-    (offset,) = struct.unpack('<Q', fields[b'chunk_pos'])
-    return Span(offset, _time_ns(fields[b'start_time']), _time_ns(fields[b'end_time']))
-
-
-def _counts_of(data: bytes) -> dict[int, int]:
-    """Messages by connection, as a chunk info lists them."""
-    return dict(struct.iter_unpack('<II', data))
-
-
-def _u32(value: bytes) -> int:
-    return int(_U32.unpack(value)[0])
-
-
-def _time_ns(value: bytes) -> int:
-    seconds, nanoseconds = _TIME.unpack(value)
-    return int(seconds * 10**9 + nanoseconds)
+def _told(error: Exception) -> str:
+    return str(error) or type(error).__name__

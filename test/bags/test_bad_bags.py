@@ -162,6 +162,58 @@ def test_messages_in_the_log_that_a_power_cut_left_are_read(tmp_path: Path) -> N
         base.close()
 
 
+@pytest.mark.parametrize('keep', [0.999, 0.5, 0.01])
+def test_a_truncated_ros1_bag_is_refused_with_a_remedy(tmp_path: Path, keep: float) -> None:
+    path = write_ros1(tmp_path / 'a.bag')
+    cut(path, keep)
+    with pytest.raises(BagError, match=r'a\.bag.*`rosbag reindex`'):
+        open_bag(path)
+
+
+def test_a_ros1_bag_without_index_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    path = write_ros1(tmp_path / 'a.bag')
+    data = bytearray(path.read_bytes())
+    where = data.index(b'index_pos=') + len(b'index_pos=')
+    data[where : where + 8] = bytes(8)
+    path.write_bytes(data[: data.index(b'op=\x07', data.index(b'op=\x04'))])
+    with pytest.raises(BagError, match=r'a\.bag.*not indexed.*`rosbag reindex`'):
+        open_bag(path)
+
+
+@pytest.mark.parametrize('compression', ['bz2', 'lz4'])
+def test_a_spoilt_chunk_of_a_ros1_bag_ends_the_reading_and_is_counted_once(
+    tmp_path: Path, compression: str
+) -> None:
+    path = write_ros1(tmp_path / 'a.bag', 10_000, compression)  # two chunks
+    data = bytearray(path.read_bytes())
+    where = data.rindex(b'compression=') + 500
+    data[where : where + 50] = b'\xa5' * 50
+    path.write_bytes(data)
+    with open_bag(path) as source:
+        found = list(source.messages())
+        assert 9000 < len(found) < 10_001
+        list(source.messages({'/robot_description'}))
+        list(source.messages(start_ns=source.end_ns - 1))
+        assert source.damage is not None
+        assert source.damage.messages_read == len(found)
+        assert f'{10_001 - len(found)} messages from there on are lost' in source.damage.what
+
+
+@pytest.mark.parametrize('compression', ['bz2', 'lz4'])
+@pytest.mark.parametrize('size_bytes', [2**32 - 1, 2**30, 100])
+def test_chunks_of_a_ros1_bag_that_lie_about_their_size_are_lost_and_counted(
+    tmp_path: Path, compression: str, size_bytes: int
+) -> None:
+    path = write_ros1(tmp_path / 'a.bag', compression=compression)
+    data = bytearray(path.read_bytes())
+    where = data.index(b'size=', data.index(b'compression=') - 30)
+    struct.pack_into('<I', data, where + len(b'size='), size_bytes)
+    path.write_bytes(data)
+    found, what, _ = read_damaged(path)
+    assert found == []
+    assert 'unpack' in what
+
+
 @pytest.mark.parametrize('content', [b'', b'abc', b'\x89MCAP0\r\n', bytes(5000)])
 @pytest.mark.parametrize('name', ['a.mcap', 'a.db3', 'a.bag', 'a.mcap.zstd', 'a.txt'])
 def test_a_file_that_is_no_bag_is_refused_by_name_or_holds_nothing(
