@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from cosmos_flywheel.capture.evidence import pack_frame
-from cosmos_flywheel.capture.result import (
+from cosmos_flywheel.capture.report.evidence import pack_frame
+from cosmos_flywheel.capture.report.result import (
     BagTrace,
     ChannelPeak,
     ChannelTrace,

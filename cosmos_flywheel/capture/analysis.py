@@ -14,8 +14,8 @@ from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.source import BagSource, RawMessage
 from cosmos_flywheel.capture.incident import CaptureSettings, Incident, IncidentTracker
 from cosmos_flywheel.capture.model import Judge
-from cosmos_flywheel.capture.result import BagTrace, ChannelTrace, StripColumn
-from cosmos_flywheel.capture.trigger import Firing, Triggers
+from cosmos_flywheel.capture.report.result import BagTrace, ChannelTrace, StripColumn
+from cosmos_flywheel.capture.triggers.trigger import Firing, Triggers
 from cosmos_flywheel.capture.watch import Loss, Watcher
 from cosmos_flywheel.core.channels import Channel, Moment
 from cosmos_flywheel.core.contract import Robot
@@ -160,16 +160,15 @@ class Analysis:
         """What a reader of the scores must know about this bag, in sentences."""
         if self.source.damage is not None:
             yield self.source.damage.what
-        missing = [t for t in self.robot.topics if t not in self.source.topics]
+        asked = set() if self.triggers is None else self.triggers.topics
+        named = list(dict.fromkeys((*self.robot.topics, *sorted(asked))))
+        missing = [t for t in named if t not in self.source.topics]
         if missing:
             yield f'not in this bag: {", ".join(missing)}'
         if not self.watcher.cameras:
             yield 'no camera: the picture channel is silent'
-        unknown = [
-            t
-            for t in self.robot.topics
-            if t in self.source.topics and not self.source.topics[t].readable
-        ]
+        held = [t for t in named if t in self.source.topics]
+        unknown = [t for t in held if not self.source.topics[t].readable]
         if unknown:
             yield f'message type unknown, not looked at: {", ".join(unknown)}'
         yield from self._faults

@@ -15,9 +15,9 @@ import cosmos_flywheel
 from cosmos_flywheel.bags.clip import write_clip
 from cosmos_flywheel.bags.source import BagSource, RawMessage
 from cosmos_flywheel.capture.analysis import Analysis, Capture
-from cosmos_flywheel.capture.evidence import draw_scores_svg, draw_strip, make_thumbnail
 from cosmos_flywheel.capture.incident import Cause
-from cosmos_flywheel.capture.result import BagTrace, StripColumn
+from cosmos_flywheel.capture.report.evidence import draw_scores_svg, draw_strip, make_thumbnail
+from cosmos_flywheel.capture.report.result import BagTrace, StripColumn
 from cosmos_flywheel.core.lineage import episode_id
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.store.episodes import CLIP, EVIDENCE, THUMBNAIL, EpisodeWriter

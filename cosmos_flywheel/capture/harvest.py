@@ -24,18 +24,18 @@ from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.capture.analysis import Analysis
 from cosmos_flywheel.capture.episode import write_episode
 from cosmos_flywheel.capture.incident import CaptureSettings
-from cosmos_flywheel.capture.media import MAX_STRIPS, MAX_VIDEOS
 from cosmos_flywheel.capture.model import Judge
-from cosmos_flywheel.capture.report import write_report
-from cosmos_flywheel.capture.result import BagTrace, EpisodeView, HarvestResult
-from cosmos_flywheel.capture.trigger import Triggers
-from cosmos_flywheel.capture.view import (
+from cosmos_flywheel.capture.report.media import MAX_STRIPS, MAX_VIDEOS
+from cosmos_flywheel.capture.report.page import write_report
+from cosmos_flywheel.capture.report.result import BagTrace, EpisodeView, HarvestResult
+from cosmos_flywheel.capture.report.view import (
     add_clip,
     add_strip,
     load_trace,
     save_trace,
     view_episode,
 )
+from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.capture.workers import Progress, work_all
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, FlywheelError, SchemaError, StoreError

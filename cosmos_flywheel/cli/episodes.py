@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cosmos_flywheel.capture.words import say_cause, say_episode
+from cosmos_flywheel.capture.report.words import say_cause, say_episode
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild

@@ -13,9 +13,9 @@ from cosmos_flywheel.capture.harvest import REPORT, Plan, PlanOf, harvest, shown
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.model import DEFAULT_LEVEL, Judge, load_judge
 from cosmos_flywheel.capture.proposal import propose, proposed_robot
-from cosmos_flywheel.capture.result import HarvestResult
+from cosmos_flywheel.capture.report.result import HarvestResult
 from cosmos_flywheel.capture.survey import survey_bag
-from cosmos_flywheel.capture.trigger import Triggers
+from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import printable, table
 from cosmos_flywheel.core.errors import BagError, ConfigError, FlywheelError, StoreError

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 from harvest_example import make_hostile_result, make_result
 
-from cosmos_flywheel.capture.report import write_report
+from cosmos_flywheel.capture.report.page import write_report
 
 pytestmark = pytest.mark.browser
 

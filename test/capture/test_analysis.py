@@ -31,7 +31,7 @@ from cosmos_flywheel.capture.analysis import Analysis, Capture
 from cosmos_flywheel.capture.fit import fit
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.model import Judge
-from cosmos_flywheel.capture.result import BagTrace
+from cosmos_flywheel.capture.report.result import BagTrace
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.store.robots import load_robot
 

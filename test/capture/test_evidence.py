@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from harvest_example import make_column, make_episode, make_picture, make_trace
 
-from cosmos_flywheel.capture.evidence import (
+from cosmos_flywheel.capture.report.evidence import (
     draw_scores_svg,
     draw_strip,
     make_thumbnail,
@@ -22,7 +22,7 @@ from cosmos_flywheel.capture.evidence import (
     strip_cells,
     unpack_frame,
 )
-from cosmos_flywheel.capture.result import ClipFrame, StripColumn
+from cosmos_flywheel.capture.report.result import ClipFrame, StripColumn
 from cosmos_flywheel.core.errors import PictureError
 from cosmos_flywheel.core.types import Picture
 

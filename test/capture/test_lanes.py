@@ -11,7 +11,7 @@ from harvest_example import make_trace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmos_flywheel.capture.lanes import (
+from cosmos_flywheel.capture.report.lanes import (
     TOP_RATIO,
     height_of,
     lay_lane,
@@ -20,7 +20,7 @@ from cosmos_flywheel.capture.lanes import (
     span_boxes,
     time_ticks,
 )
-from cosmos_flywheel.capture.result import ChannelTrace
+from cosmos_flywheel.capture.report.result import ChannelTrace
 
 
 def channel(scores: list[float], threshold: float = 1.0) -> ChannelTrace:

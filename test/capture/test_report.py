@@ -18,12 +18,12 @@ from harvest_example import (
     make_trace,
 )
 
-from cosmos_flywheel.capture import media as media_module
-from cosmos_flywheel.capture.evidence import pack_frame
-from cosmos_flywheel.capture.media import illustrate, shoot_film
-from cosmos_flywheel.capture.page import clock_words, ratio_words, span_words
-from cosmos_flywheel.capture.report import draw_report, write_report
-from cosmos_flywheel.capture.result import BagTrace, ClipFrame, HarvestResult
+from cosmos_flywheel.capture.report import media as media_module
+from cosmos_flywheel.capture.report.evidence import pack_frame
+from cosmos_flywheel.capture.report.media import illustrate, shoot_film
+from cosmos_flywheel.capture.report.page import draw_report, write_report
+from cosmos_flywheel.capture.report.result import BagTrace, ClipFrame, HarvestResult
+from cosmos_flywheel.capture.report.templating import clock_words, ratio_words, span_words
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.video.decode import decode_video
 

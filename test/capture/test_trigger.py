@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rosbags.typesys import Stores, get_typestore
 
-from cosmos_flywheel.capture.trigger import Firing, Triggers
+from cosmos_flywheel.capture.triggers.trigger import Firing, Triggers
 from cosmos_flywheel.core.errors import ConfigError
 
 S = 10**9

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from cosmos_flywheel.capture.words import say_cause, say_episode
+from cosmos_flywheel.capture.report.words import say_cause, say_episode
 from cosmos_flywheel.core.channels.stream import CAMERA_CHECKS, TOPIC_CHECKS
 
 

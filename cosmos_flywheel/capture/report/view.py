@@ -18,15 +18,15 @@ from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.bags.stamp import header_stamp_ns
 from cosmos_flywheel.capture.episode import STRIP_NUMBERS, load_strip
-from cosmos_flywheel.capture.evidence import pack_frame
-from cosmos_flywheel.capture.result import (
+from cosmos_flywheel.capture.report.evidence import pack_frame
+from cosmos_flywheel.capture.report.result import (
     BagTrace,
     ChannelPeak,
     ChannelTrace,
     ClipFrame,
     EpisodeView,
 )
-from cosmos_flywheel.capture.words import say_episode
+from cosmos_flywheel.capture.report.words import say_episode
 from cosmos_flywheel.core.errors import BagError, PictureError, StoreError
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.store.episodes import CLIP, read_episode

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel import schemas
-from cosmos_flywheel.capture.trigger_rules import KINDS, Rule, SilenceRule, make_rule
-from cosmos_flywheel.capture.trigger_stretch import Firing, Stretch
+from cosmos_flywheel.capture.triggers.rules import KINDS, Rule, SilenceRule, make_rule
+from cosmos_flywheel.capture.triggers.stretch import Firing, Stretch
 from cosmos_flywheel.core.errors import ConfigError, SchemaError
 from cosmos_flywheel.core.settings import Section
 

@@ -15,7 +15,7 @@ from math import ceil, floor, log, nan
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmos_flywheel.capture.result import BagTrace, ChannelTrace, Span
+from cosmos_flywheel.capture.report.result import BagTrace, ChannelTrace, Span
 
 WIDTH = 1000.0
 HEIGHT = 100.0

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cosmos_flywheel.capture.trigger_field import FieldPath, Plain, field_names
-from cosmos_flywheel.capture.trigger_stretch import Judgement, Timing, Word
+from cosmos_flywheel.capture.triggers.field import FieldPath, Plain, field_names
+from cosmos_flywheel.capture.triggers.stretch import Judgement, Timing, Word
 from cosmos_flywheel.core.errors import ConfigError
 
 DIAGNOSTICS = '/diagnostics'

@@ -92,7 +92,7 @@ def _showable(value: Any) -> Any:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader('cosmos_flywheel.capture', 'templates'),
+        loader=PackageLoader('cosmos_flywheel.capture.report', 'templates'),
         autoescape=True,
         finalize=_showable,
         undefined=StrictUndefined,

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmos_flywheel.capture.lanes import lay_lanes, time_ticks, x_of
-from cosmos_flywheel.capture.page import clock_words, offset_words, render
-from cosmos_flywheel.capture.result import BagTrace, ClipFrame, StripColumn
+from cosmos_flywheel.capture.report.lanes import lay_lanes, time_ticks, x_of
+from cosmos_flywheel.capture.report.result import BagTrace, ClipFrame, StripColumn
+from cosmos_flywheel.capture.report.templating import clock_words, offset_words, render
 from cosmos_flywheel.core.errors import PictureError
 from cosmos_flywheel.core.types import Picture
 

@@ -11,7 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
-from cosmos_flywheel.capture.evidence import (
+from cosmos_flywheel.capture.report.evidence import (
     STRIP_ROWS,
     encode_jpeg,
     fit,
@@ -19,9 +19,9 @@ from cosmos_flywheel.capture.evidence import (
     strip_cells,
     unpack_frame,
 )
-from cosmos_flywheel.capture.lanes import span_boxes, x_of
-from cosmos_flywheel.capture.page import offset_words
-from cosmos_flywheel.capture.result import ClipFrame, EpisodeView, Span
+from cosmos_flywheel.capture.report.lanes import span_boxes, x_of
+from cosmos_flywheel.capture.report.result import ClipFrame, EpisodeView, Span
+from cosmos_flywheel.capture.report.templating import offset_words
 from cosmos_flywheel.core.errors import PictureError
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.video.encode import encode_webm

@@ -15,22 +15,22 @@ from urllib.parse import quote
 
 import numpy as np
 
-from cosmos_flywheel.capture.lanes import Lane, lay_lanes, span_boxes, time_ticks, x_of
-from cosmos_flywheel.capture.media import Media, illustrate
-from cosmos_flywheel.capture.page import (
+from cosmos_flywheel.capture.report.lanes import Lane, lay_lanes, span_boxes, time_ticks, x_of
+from cosmos_flywheel.capture.report.media import Media, illustrate
+from cosmos_flywheel.capture.report.result import (
+    BagTrace,
+    ChannelPeak,
+    EpisodeView,
+    HarvestResult,
+    Span,
+)
+from cosmos_flywheel.capture.report.templating import (
     asset,
     clock_words,
     offset_words,
     plain_name,
     render,
     script_hash,
-)
-from cosmos_flywheel.capture.result import (
-    BagTrace,
-    ChannelPeak,
-    EpisodeView,
-    HarvestResult,
-    Span,
 )
 from cosmos_flywheel.core.errors import StoreError
 
