@@ -329,6 +329,16 @@ def test_a_wrong_trigger_file_is_an_error_before_the_work(
     assert not found.out.exists()
 
 
+def test_a_trigger_on_a_topic_that_is_not_there_is_a_note(
+    covered_bag: Path, tmp_path: Path, harvest: Harvest
+) -> None:
+    path = tmp_path / 'triggers.yaml'
+    path.write_text('schema: triggers-v1\ntriggers: [{name: x, kind: mark, topic: /mrak}]')
+    found = harvest(covered_bag, '--triggers', path)
+    assert found.code == 0
+    assert found.notes == 'not in this bag: /mrak'
+
+
 def test_a_trigger_on_a_field_that_is_not_there_is_a_note(
     covered_bag: Path, tmp_path: Path, harvest: Harvest
 ) -> None:
