@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns one rosbag2 SQLite file, whole or cut, into raw messages."""
+"""Turns one rosbag2 SQLite file, whole or cut, into raw messages.
+
+Read with the standard library, because rosbags' reader gives nothing of a damaged database and
+passes over the write-ahead log of a power cut, where the last messages are.
+"""
 
 from __future__ import annotations
 
