@@ -9,21 +9,19 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import cosmos_flywheel
-from cosmos_flywheel.bags.clip import write_clip
-from cosmos_flywheel.bags.source import BagSource, RawMessage
+from cosmos_flywheel.bags.clip import latched_before, write_clip
+from cosmos_flywheel.bags.source import BagSource
 from cosmos_flywheel.capture.analysis import Analysis, Capture
 from cosmos_flywheel.capture.incident import Cause
 from cosmos_flywheel.capture.report.evidence import draw_scores_svg, draw_strip, make_thumbnail
 from cosmos_flywheel.capture.report.result import BagTrace, StripColumn
+from cosmos_flywheel.capture.strip import save_strip
 from cosmos_flywheel.core.lineage import episode_id
 from cosmos_flywheel.core.timeline import NS
-from cosmos_flywheel.store.episodes import CLIP, EVIDENCE, THUMBNAIL, EpisodeWriter
+from cosmos_flywheel.store.episodes import CLIP, EVIDENCE, STRIP_NUMBERS, THUMBNAIL, EpisodeWriter
 
 STRIP_PICTURE = f'{EVIDENCE}/strip.png'
-STRIP_NUMBERS = f'{EVIDENCE}/strip.npz'
 SCORES_PICTURE = f'{EVIDENCE}/scores.svg'
 
 
@@ -99,23 +97,9 @@ def _write_clip(path: Path, source: BagSource, capture: Capture) -> dict[str, An
     start_ns = capture.incident.start_ns - capture.log_offset_ns
     end_ns = capture.incident.end_ns - capture.log_offset_ns
     summary = write_clip(
-        path, source, start_ns=start_ns, end_ns=end_ns, latched=last_latched(source, start_ns)
+        path, source, start_ns=start_ns, end_ns=end_ns, latched=latched_before(source, start_ns)
     )
     return {'messages': dict(sorted(summary.messages.items()))}
-
-
-def last_latched(source: BagSource, before_ns: int) -> list[RawMessage]:
-    """The newest message of every latched topic before an instant, in the order of recording.
-
-    /tf_static may have several publishers, each latching its own, so all of it is kept.
-    """
-    topics = {name for name, topic in source.topics.items() if topic.latched and topic.count}
-    if not topics:
-        return []
-    kept: dict[object, RawMessage] = {}
-    for raw in source.messages(topics, None, before_ns):
-        kept[(raw.topic, raw.data) if raw.topic == '/tf_static' else raw.topic] = raw
-    return sorted(kept.values(), key=lambda raw: raw.log_ns)
 
 
 def _write_evidence(
@@ -132,36 +116,6 @@ def _write_evidence(
             {'file': STRIP_NUMBERS, 'kind': 'strip_arrays'},
         ]
     return entries
-
-
-def save_strip(path: Path, strip: Sequence[StripColumn]) -> None:
-    """Keep the strip's pictures as arrays, so that later stages need not predict again."""
-    arrays: dict[str, Any] = {'times_s': np.array([c.time_s for c in strip])}
-    for index, column in enumerate(strip):
-        arrays[f'actual_{index}'] = column.actual
-        if column.predicted is not None:
-            arrays[f'predicted_{index}'] = column.predicted
-        if column.residual is not None:
-            arrays[f'residual_{index}'] = column.residual.astype(np.float16)
-    np.savez_compressed(path, **arrays)
-
-
-def load_strip(path: Path, onset_s: float) -> tuple[StripColumn, ...]:
-    """Read back what `save_strip` wrote; times become seconds from the bag's first message."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return tuple(
-            StripColumn(
-                onset_s + float(time_s),
-                arrays[f'actual_{i}'],
-                arrays.get(f'predicted_{i}'),
-                _float(arrays.get(f'residual_{i}')),
-            )
-            for i, time_s in enumerate(arrays['times_s'])
-        )
-
-
-def _float(values: Any) -> Any:
-    return None if values is None else values.astype(np.float32)
 
 
 def _write_thumbnail(folder: Path, strip: Sequence[StripColumn]) -> dict[str, str] | None:

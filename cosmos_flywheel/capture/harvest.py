@@ -31,10 +31,9 @@ from cosmos_flywheel.capture.report.result import BagTrace, EpisodeView, Harvest
 from cosmos_flywheel.capture.report.view import (
     add_clip,
     add_strip,
-    load_trace,
-    save_trace,
     view_episode,
 )
+from cosmos_flywheel.capture.trace import load_trace, save_trace
 from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.capture.workers import Progress, work_all
 from cosmos_flywheel.core.contract import Robot
@@ -230,7 +229,7 @@ def watch(job: Job, progress: Progress | None = None) -> Watched:
             name=job.name,
             config_hash=job.config_hash,
             duration_s=source.duration_s,
-            watched_s=analysis.watched_s,
+            watched_s=analysis.scores.watched_s,
             robot=plan.robot.name,
             start_ns=source.start_ns,
             damage=source.damage.what if source.damage else None,

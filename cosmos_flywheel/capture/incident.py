@@ -25,6 +25,11 @@ class CaptureSettings:
     max_s: float = 60.0
     """A capture is closed after so long even if the alarm goes on."""
 
+    @property
+    def longest_s(self) -> float:
+        """No capture is longer than this."""
+        return self.pre_roll_s + self.max_s + self.post_roll_s + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cosmos_flywheel.bags.picture import decode_picture, peek_size
 from cosmos_flywheel.bags.stamp import header_stamp_ns
+from cosmos_flywheel.capture.loss import Loss
 from cosmos_flywheel.core.channels import (
     Channel,
     ClockChannel,
@@ -37,17 +37,6 @@ HEADERLESS_OFFSET_NS = NS
 headers' by more than this, the difference is taken off."""
 TOO_LARGE = 1e18
 """No unit that robots use reaches it, and its square is still a float32."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """One message, or a part of it, that could not be used."""
-
-    topic: str
-    stamp_ns: int
-    reason: str
-    """`undecodable`, `not_finite`, `out_of_order`, `clock_reset`, `resized`, `unreadable`."""
-    detail: str
 
 
 class Watcher:

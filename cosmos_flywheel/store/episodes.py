@@ -29,6 +29,7 @@ Manifest = Mapping[str, Any]
 CLIP = 'clip.mcap'
 THUMBNAIL = 'thumbnail.jpg'
 EVIDENCE = 'evidence'
+STRIP_NUMBERS = f'{EVIDENCE}/strip.npz'
 MANIFEST = 'manifest.json'
 RUN = 'run.json'
 SCHEMA = 'episode-v1'

@@ -220,9 +220,9 @@ def test_what_was_lost_is_counted_and_told(watch):
         ),
     )
     found = watch(rows)
-    ((topic, reason),) = found.analysis.loss_counts
+    ((topic, reason),) = found.analysis.losses.counts
     assert (topic, reason) == (STATES, 'not_finite')
-    count = found.analysis.loss_counts[topic, reason]
+    count = found.analysis.losses.counts[topic, reason]
     assert f'{STATES}: {count} × not finite' in '\n'.join(found.trace.notes)
 
 

@@ -3,34 +3,26 @@
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import nan
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
-
-import numpy as np
 
 from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.bags.stamp import header_stamp_ns
-from cosmos_flywheel.capture.episode import STRIP_NUMBERS, load_strip
 from cosmos_flywheel.capture.report.evidence import pack_frame
 from cosmos_flywheel.capture.report.result import (
-    BagTrace,
     ChannelPeak,
-    ChannelTrace,
     ClipFrame,
     EpisodeView,
 )
 from cosmos_flywheel.capture.report.words import say_episode
-from cosmos_flywheel.core.errors import BagError, PictureError, StoreError
+from cosmos_flywheel.capture.strip import load_strip
+from cosmos_flywheel.core.errors import BagError, PictureError
 from cosmos_flywheel.core.timeline import NS
-from cosmos_flywheel.store.episodes import CLIP, read_episode
-from cosmos_flywheel.store.files import storing
+from cosmos_flywheel.store.episodes import CLIP, STRIP_NUMBERS, read_episode
 
 VIDEO_HZ = 10.0
 MAX_FRAMES = 300
@@ -90,59 +82,6 @@ def _frames(clip: Path, manifest: Mapping[str, Any], topic: str) -> Iterator[Cli
                 continue
             time_s = window['onset_s'] + (stamp_ns - window['onset_ns']) / NS
             yield pack_frame(time_s, picture, any(a <= stamp_ns <= b for a, b in alarms))
-
-
-def save_trace(path: Path, trace: BagTrace) -> None:
-    """Keep a bag's scores beside the catalogue: whole or not at all."""
-    said = {
-        'bag': trace.bag,
-        'duration_s': trace.duration_s,
-        'notes': list(trace.notes),
-        'level': trace.level,
-        'calibration_id': trace.calibration_id,
-        'pictures': trace.pictures,
-        'predictions': trace.predictions,
-        'channels': [
-            {'name': c.name, 'guaranteed': c.guaranteed, 'alarms': [list(a) for a in c.alarms]}
-            for c in trace.channels
-        ],
-    }
-    arrays: dict[str, Any] = {f'scores_{i}': c.scores for i, c in enumerate(trace.channels)}
-    arrays |= {f'thresholds_{i}': c.thresholds for i, c in enumerate(trace.channels)}
-    partial = path.with_name(f'.{path.name}')
-    with storing(path):
-        path.parent.mkdir(exist_ok=True)
-        with partial.open('wb') as file:
-            np.savez_compressed(
-                file, said=np.array(json.dumps(said)), times_s=trace.times_s, **arrays
-            )
-        partial.replace(path)
-
-
-def load_trace(path: Path) -> BagTrace:
-    """Read back what `save_trace` wrote.
-
-    Raises:
-        StoreError: the file is damaged.
-
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            said = json.loads(str(arrays['said']))
-            channels = tuple(
-                ChannelTrace(
-                    c['name'],
-                    arrays[f'scores_{i}'],
-                    arrays[f'thresholds_{i}'],
-                    c['guaranteed'],
-                    tuple((a, b) for a, b in c['alarms']),
-                )
-                for i, c in enumerate(said.pop('channels'))
-            )
-            trace = BagTrace(times_s=arrays['times_s'], channels=channels, **said)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise StoreError(f'{path}: damaged ({error}); delete it and harvest again') from error
-    return replace(trace, notes=tuple(trace.notes))
 
 
 def _number(value: float | None) -> float:
