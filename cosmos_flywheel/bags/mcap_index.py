@@ -46,7 +46,7 @@ class McapIndex:
 
     def add(self, span: Span, counts: Mapping[int, int]) -> None:
         """Take up a span that holds messages; one that continues a run is joined to it."""
-        span = replace(span, channel_ids=frozenset(counts), messages=sum(counts.values()))
+        span = replace(span, channel_ids=frozenset(counts))
         self.counts.update(counts)
         known = self.span_ns or (span.start_ns, span.last_ns)
         self.span_ns = min(known[0], span.start_ns), max(known[1], span.last_ns)
@@ -116,7 +116,6 @@ def _joined(run: Span, span: Span) -> Span:
         last_ns=max(run.last_ns, span.last_ns),
         length_bytes=run.length_bytes + span.length_bytes,
         channel_ids=(run.channel_ids or frozenset()) | (span.channel_ids or frozenset()),
-        messages=run.messages + span.messages,
     )
 
 

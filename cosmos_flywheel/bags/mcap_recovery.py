@@ -22,6 +22,14 @@ from cosmos_flywheel.bags.spans import Span, loss_of
 
 def recover_index(file: McapBytes, index: McapIndex) -> dict[int, Loss]:
     """Fill the index by walking the file; gives what is lost, by its place in the file."""
+    losses = _walk_file(file, index)
+    if orphans := sum(count for key, count in index.counts.items() if key not in index.channels):
+        what = f'{file.path.name}: {orphans} messages belong to no channel of the file'
+        losses[0] = Loss(what)
+    return losses
+
+
+def _walk_file(file: McapBytes, index: McapIndex) -> dict[int, Loss]:
     losses: dict[int, Loss] = {}
     end = len(MAGIC)
     for opcode, offset, end in _whole_records(file):
