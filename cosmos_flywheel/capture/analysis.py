@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,11 +19,12 @@ from cosmos_flywheel.capture.trace import ScoreLog
 from cosmos_flywheel.capture.triggers.trigger import Firing, Triggers
 from cosmos_flywheel.capture.triggers.watch import TriggerWatch
 from cosmos_flywheel.capture.watch import Watcher
-from cosmos_flywheel.core.channels import Channel, Moment
+from cosmos_flywheel.core.channels import Moment
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, PictureError
 from cosmos_flywheel.core.scoring import Scorer, running_norms
 from cosmos_flywheel.core.timeline import NS
+from cosmos_flywheel.core.types import Vector
 
 FIRST_PICTURES = 100
 """So many pictures are looked at to learn a camera's size before giving up."""
@@ -107,6 +107,8 @@ class Analysis:
                 progress((raw.log_ns - self.source.start_ns) / NS)
         for moment in self.watcher.finish():
             yield from self._judge(moment)
+        if self.scores.stamps_ns:
+            self._triggers.finish(self.scores.stamps_ns[-1])
         yield from self._captured(self._tracker.flush())
 
     def moments(self) -> Iterator[Moment]:
@@ -144,7 +146,7 @@ class Analysis:
         unknown = [t for t in held if not self.source.topics[t].readable]
         if unknown:
             yield f'message type unknown, not looked at: {", ".join(unknown)}'
-        yield from self._triggers.faults
+        yield from self._triggers.notes()
         yield from self.losses.notes()
 
     def _take(self, raw: RawMessage) -> list[Moment]:
@@ -209,17 +211,17 @@ def first_size(source: BagSource, robot: Robot) -> tuple[int, int] | None:
     return None
 
 
-def collect_evidence(analysis: Analysis) -> dict[str, tuple[Channel, np.ndarray[Any, Any]]]:
+def collect_evidence(analysis: Analysis) -> dict[str, Vector]:
     """Every channel's evidence along a whole bag: (T, n) float32 by channel name."""
-    rows: dict[str, list[np.ndarray[Any, Any]]] = {c.name: [] for c in analysis.scorer.channels}
+    channels = analysis.scorer.channels
+    rows: dict[str, list[Vector]] = {channel.name: [] for channel in channels}
     segment = 0
     for moment in analysis.moments():
         if moment.tick.segment != segment:
             segment = moment.tick.segment
             analysis.scorer.reset()
-        for channel in analysis.scorer.channels:
+        for channel in channels:
             rows[channel.name].append(channel.evidence(moment))
     return {
-        c.name: (c, np.array(rows[c.name], np.float32).reshape(-1, len(c.elements)))
-        for c in analysis.scorer.channels
+        c.name: np.array(rows[c.name], np.float32).reshape(-1, len(c.elements)) for c in channels
     }

@@ -35,7 +35,7 @@ from cosmos_flywheel.capture.report.view import (
 )
 from cosmos_flywheel.capture.trace import load_trace, save_trace
 from cosmos_flywheel.capture.triggers.trigger import Triggers
-from cosmos_flywheel.capture.workers import Progress, work_all
+from cosmos_flywheel.capture.workers import Progress, Tell, work_all
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, FlywheelError, SchemaError, StoreError
 from cosmos_flywheel.core.lineage import canonical_json, config_hash, sha256_hex
@@ -141,6 +141,8 @@ def harvest(
                 with suppress(StoreError, SchemaError):  # damaged since: it is watched again
                     done[job.path] = _reload(job)
         left = sorted((j for j in jobs if j.path not in done), key=lambda j: -j.duration_s)
+        if progress is not None:
+            progress.expect({str(job.path): job.duration_s for job in left})
         for job, found in work_all(_try_watch, left, workers, progress):
             if isinstance(found, FlywheelError):
                 unread[job.path] = str(found)
@@ -194,17 +196,17 @@ def _open_all(
     return jobs, unread
 
 
-def _try_watch(job: Job, progress: Progress | None) -> Watched | FlywheelError:
+def _try_watch(job: Job, tell: Tell | None) -> Watched | FlywheelError:
     """Watch one bag; a bag that cannot be watched is a result too, a full disk is not."""
     try:
-        return watch(job, progress)
+        return watch(job, tell)
     except StoreError:
         raise
     except FlywheelError as error:
         return error
 
 
-def watch(job: Job, progress: Progress | None = None) -> Watched:
+def watch(job: Job, tell: Tell | None = None) -> Watched:
     """Watch one bag to its end and write its episodes."""
     plan, path = job.plan, str(job.path)
     triggers = Triggers.load(plan.triggers_path) if plan.triggers_path else None
@@ -212,7 +214,7 @@ def watch(job: Job, progress: Progress | None = None) -> Watched:
     run = {'schema': 'run-v1', 'bag_path': str(job.path.resolve()), 'host': gethostname()}
     with open_bag(job.path) as source:
         analysis = Analysis(source, plan.robot, plan.judge, plan.settings, triggers)
-        for capture in analysis.run(progress and (lambda done_s: progress(path, done_s))):
+        for capture in analysis.run(tell and (lambda done_s: tell(path, done_s))):
             episodes.append(
                 write_episode(
                     job.out,
@@ -236,8 +238,8 @@ def watch(job: Job, progress: Progress | None = None) -> Watched:
             episodes=tuple(sorted(set(episodes))),
         )
     save_trace(job.trace_path, trace)
-    if progress is not None:
-        progress(path, job.duration_s)
+    if tell is not None:
+        tell(path, job.duration_s)
     return Watched(bag, trace, _views(job, bag))
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import cv2
 
@@ -22,16 +22,26 @@ from cosmos_flywheel.core.errors import StoreError
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
-Progress = Callable[[str, float], None]
+Tell = Callable[[str, float], None]
 """Told a bag's path as it was given, and how many of its seconds are done."""
 POLL_S = 0.2
 
 
+class Progress(Protocol):
+    """Somebody who wants to know how far the work is."""
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """All bags by path, and how long each is; said once, before the work."""
+
+    def __call__(self, path: str, done_s: float, /) -> None:
+        """So many seconds of a bag are done."""
+
+
 def work_all(
-    work: Callable[[Job, Progress | None], Result],
+    work: Callable[[Job, Tell | None], Result],
     jobs: Sequence[Job],
     workers: int,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> Iterator[tuple[Job, Result]]:
     """Do every job, the first ones first; gives each back with its result when it is finished.
 
@@ -75,7 +85,7 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _as_finished(
-    pending: set[Future[Any]], told: Any, progress: Progress | None
+    pending: set[Future[Any]], told: Any, progress: Tell | None
 ) -> Iterator[Future[Any]]:
     """Futures as they finish, passing on meanwhile what the workers tell."""
     while pending:
@@ -107,7 +117,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(work: Callable[[Job, Progress | None], Result], job: Job) -> Result:
+def _work(work: Callable[[Job, Tell | None], Result], job: Job) -> Result:
     return work(job, _tell)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from cosmos_flywheel.bags.source import find_bags
 from cosmos_flywheel.capture.fit import fit
 from cosmos_flywheel.capture.model import DEFAULT_LEVEL, require_free, save_judge
+from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, table
 from cosmos_flywheel.core.calibration import Calibration
 from cosmos_flywheel.core.errors import ConfigError
@@ -53,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         require_free(args.out)
     robot = load_robot(args.robot)
     paths = find_bags(args.bags)
-    calibration = fit(paths, robot, args.engine, workers=args.workers)
+    with ProgressLine('nominal bags') as progress:
+        calibration = fit(paths, robot, args.engine, workers=args.workers, progress=progress)
     path = save_judge(calibration, args.out)
     print('\n'.join(_lines(calibration)))
     print(f'model: {path.parent}')

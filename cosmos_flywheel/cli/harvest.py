@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cosmos_flywheel.bags.source import BagSource, find_bags, open_bag
+from cosmos_flywheel.bags.source import BagSource, find_bags
 from cosmos_flywheel.capture.harvest import REPORT, Plan, PlanOf, harvest, shown_names
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.model import DEFAULT_LEVEL, Judge, load_judge
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         _require_writable(args.json)
     paths = find_bags(args.bags)
     plan_of = _plan_of(args, settings)
-    with ProgressLine(_durations(paths), 'bags') as progress:
+    with ProgressLine('bags') as progress:
         document, result = harvest(
             paths, plan_of, args.out, workers=args.workers, progress=progress
         )
@@ -147,17 +147,6 @@ def _guess_robot(source: BagSource) -> Any:
             f'what is in it with `flywheel inspect`, and name them with --robot'
         )
     return robot
-
-
-def _durations(paths: list[Path]) -> dict[str, float]:
-    durations = {}
-    for path in paths:
-        try:
-            with open_bag(path) as source:
-                durations[str(path)] = source.duration_s
-        except BagError:
-            continue  # harvest says why
-    return durations
 
 
 def _require_writable(path: Path) -> None:

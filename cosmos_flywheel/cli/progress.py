@@ -19,21 +19,22 @@ class ProgressLine:
     """Shows how far a long job is; a context manager.
 
     Args:
-        sizes: how many seconds each part has, by its name.
         unit: what the parts are called.
         stream: where the line is shown; by default what standard error is at this moment.
 
     """
 
-    def __init__(
-        self, sizes: Mapping[str, float], unit: str, stream: TextIO | None = None
-    ) -> None:
-        self._sizes = dict(sizes)
+    def __init__(self, unit: str, stream: TextIO | None = None) -> None:
+        self._sizes: dict[str, float] = {}
         self._done: dict[str, float] = {}
         self._unit = unit
         self._stream = stream or sys.stderr
         self._began_s = self._shown_s = time.monotonic()
         self._live = self._stream.isatty()
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """All parts by name, and how many seconds each has."""
+        self._sizes = dict(seconds)
 
     def __enter__(self) -> ProgressLine:
         return self

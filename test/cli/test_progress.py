@@ -25,7 +25,9 @@ def now(monkeypatch) -> list[float]:
 
 
 def make_line(stream: io.StringIO | None = None) -> ProgressLine:
-    return ProgressLine({'a': 60.0, 'b': 40.0}, 'bags', stream or io.StringIO())
+    line = ProgressLine('bags', stream or io.StringIO())
+    line.expect({'a': 60.0, 'b': 40.0})
+    return line
 
 
 def test_a_line_tells_share_parts_speed_and_time_left(now):
@@ -61,7 +63,8 @@ def test_a_part_counts_no_more_than_its_size(now):
 
 
 def test_parts_without_length_are_done(now):
-    line = ProgressLine({'a': 0.0}, 'bags', io.StringIO())
+    line = ProgressLine('bags', io.StringIO())
+    line.expect({'a': 0.0})
     line('a', 0.0)
     assert '100%  1/1 bags' in line.line(now[0])
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cosmos_flywheel.capture.incident import IncidentTracker
@@ -53,6 +53,20 @@ class TriggerWatch:
         self._firings = {
             key: f for key, f in self._firings.items() if stamp_ns - f.stamp_ns <= self._memory_ns
         }
+
+    def finish(self, stamp_ns: int) -> None:
+        """The recording ends here: whatever still holds is over."""
+        if self._triggers is not None:
+            self._fire(self._triggers.finish(stamp_ns))
+
+    def notes(self) -> Iterator[str]:
+        """What the rules could not be asked of, one sentence for each reason."""
+        yield from self.faults
+        if self._triggers is None:
+            return
+        for name, reasons in sorted(self._triggers.counts.items()):
+            for reason, count in sorted(reasons.items()):
+                yield f'trigger {name}: {count} messages said nothing ({reason})'
 
     def within(self, begin_ns: int, end_ns: int) -> tuple[Firing, ...]:
         """Firings that began in [begin_ns, end_ns)."""
