@@ -15,15 +15,17 @@ setup: .venv/installed
 
 # The versions of requirements.lock, exactly, checked by hash.
 .venv/locked: requirements.lock
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[0-9.]*' $<)"
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $<
-	touch $@
+	@echo 'setting up .venv with the versions of requirements.lock …'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[0-9.]*' $<)"
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $<
+	@touch $@
 
 # The package in place, its messages built.
 .venv/installed: .venv/locked setup.py setup.cfg pyproject.toml $(wildcard msg/*.msg build_messages/*.py)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
-	touch $@
+	@echo 'building the messages and installing the package in place …'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
+	@touch $@
 
 demo: setup
 	$(FLYWHEEL) fit $(DEMO)/nominal --robot mujoco_push -o demo/out/model --force
