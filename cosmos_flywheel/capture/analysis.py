@@ -24,7 +24,7 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, PictureError
 from cosmos_flywheel.core.scoring import Scorer, running_norms
 from cosmos_flywheel.core.timeline import NS
-from cosmos_flywheel.core.types import Vector
+from cosmos_flywheel.core.types import ChannelScore, Vector
 
 FIRST_PICTURES = 100
 """So many pictures are looked at to learn a camera's size before giving up."""
@@ -41,8 +41,8 @@ class Capture:
     """Header clock minus recorder's clock: what turns the window into recording times."""
     strip: tuple[StripColumn, ...]
     """Times are header stamps in seconds from the onset."""
-    peaks: dict[str, tuple[float, float]]
-    """Highest score and its threshold by channel, over the window so far known."""
+    peaks: dict[str, ChannelScore]
+    """Each channel's highest score since the window's start."""
     losses: tuple[Loss, ...]
     firings: tuple[Firing, ...]
 

@@ -19,6 +19,7 @@ from cosmos_flywheel.capture.report.result import BagTrace, StripColumn
 from cosmos_flywheel.capture.strip import save_strip
 from cosmos_flywheel.core.lineage import episode_id
 from cosmos_flywheel.core.timeline import NS
+from cosmos_flywheel.core.types import ChannelScore
 from cosmos_flywheel.store.episodes import CLIP, EVIDENCE, STRIP_NUMBERS, THUMBNAIL, EpisodeWriter
 
 STRIP_PICTURE = f'{EVIDENCE}/strip.png'
@@ -141,23 +142,19 @@ def _source(source: BagSource, bag_name: str) -> dict[str, Any]:
 def _channels(capture: Capture) -> dict[str, Any]:
     """Every channel that had something to say within the window."""
     causes = {c.name: c for c in capture.incident.causes}
-    quiet = {
-        name: _quiet(peak, limit)
-        for name, (peak, limit) in capture.peaks.items()
-        if name not in causes
-    }
+    quiet = {name: _quiet(peak) for name, peak in capture.peaks.items() if name not in causes}
     loud = {name: _loud(c) for name, c in causes.items() if not name.startswith('trigger:')}
     return {**quiet, **loud}
 
 
-def _quiet(peak: float, threshold: float) -> dict[str, Any]:
+def _quiet(peak: ChannelScore) -> dict[str, Any]:
     return {
-        'peak': _finite(peak),
-        'threshold': _finite(threshold),
-        'guaranteed': False,
+        'peak': _finite(peak.score),
+        'threshold': _finite(peak.threshold),
+        'guaranteed': peak.guaranteed,
         'onset_ns': None,
         'alarms': [],
-        'detail': '',
+        'detail': peak.detail,
     }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from cosmos_flywheel.capture.report.result import BagTrace, ChannelTrace, Span
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.core.timeline import NS
-from cosmos_flywheel.core.types import AnomalyScore
+from cosmos_flywheel.core.types import AnomalyScore, ChannelScore
 from cosmos_flywheel.store.files import storing
 
 DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)
@@ -43,16 +43,16 @@ class ScoreLog:
         """The channel was in alarm."""
         self.alarms.setdefault(channel, []).extend(intervals_ns)
 
-    def peaks(self, begin_ns: int) -> dict[str, tuple[float, float]]:
-        """Each channel's highest score since a stamp, and the threshold it was held against."""
-        peaks: dict[str, tuple[float, float]] = {}
+    def peaks(self, begin_ns: int) -> dict[str, ChannelScore]:
+        """Each channel's highest score since a stamp; silent channels are left out."""
+        peaks: dict[str, ChannelScore] = {}
         for stamp_ns, score in zip(reversed(self.stamps_ns), reversed(self.scores), strict=True):
             if stamp_ns < begin_ns:
                 break
             for channel in score.channels:
                 known = peaks.get(channel.name)
-                if channel.score >= (known[0] if known else 0.0):
-                    peaks[channel.name] = channel.score, channel.threshold
+                if channel.score >= (known.score if known else 0.0):
+                    peaks[channel.name] = channel
         return peaks
 
     @property

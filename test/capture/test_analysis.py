@@ -141,7 +141,8 @@ def test_a_capture_holds_its_window_its_pictures_and_its_peaks(watch):
     assert capture.incident.start_ns == capture.incident.onset_ns - 10**9
     assert [round(c.time_s, 1) for c in capture.strip][:3] == [-0.4, 0.0, 0.3]
     assert capture.strip[1].residual is not None
-    score, threshold = capture.peaks['picture']
+    peak = capture.peaks['picture']
+    score, threshold = peak.score, peak.threshold
     assert score > threshold
     assert score == pytest.approx(capture.incident.causes[0].peak)
 
