@@ -98,7 +98,11 @@ def after(bag: dict[str, Any], onset_s: float | None) -> dict[str, Any]:
     """How long after the onset the first alarm was raised; every earlier one is a false alarm."""
     early = [e for e in bag['episodes'] if onset_s is None or e['onset_s'] < onset_s - 1e-3]
     later = [e for e in bag['episodes'] if e not in early]
-    lag_s = round(later[0]['onset_s'] - onset_s, 3) if later and onset_s is not None else None
+    lag_s = (
+        round(later[0]['onset_s'] - onset_s, 3) + 0.0  # no minus zero
+        if later and onset_s is not None
+        else None
+    )
     return {
         'lag_s': lag_s,
         'causes': later[0]['causes'] if later else [],

@@ -23,6 +23,7 @@ class Persistence:
 
     level = 'persistence'
     revision = 1
+    """Counts up whenever equal input gets another prediction or residual."""
 
     def __init__(self, size: tuple[int, int], horizon: int = 2) -> None:
         settings: dict[str, float | int | str] = {

@@ -17,21 +17,38 @@ BLUR_PX = 3
 
 
 def exposure_residual(predicted: Picture, actual: Picture) -> NDArray[np.float32]:
-    """Absolute difference after matching level and contrast: (H, W) float32, levels 0 … 255.
+    """Absolute difference, a change of exposure forgiven: (H, W) float32, levels 0 … 255.
 
-    Level and contrast are matched per colour channel by median and interquartile range, which
-    something that covers less than a quarter of the picture does not move.
+    Level and contrast are matched per colour by median and interquartile range if that brings
+    the median pixel nearer, and left alone if not: something that covers much of the picture
+    moves its statistics too, but not the pixels that it leaves free.
     """
     expected = cv2.blur(predicted, (BLUR_PX, BLUR_PX))
     seen = cv2.blur(actual, (BLUR_PX, BLUR_PX))
+    plain = _apart(expected, seen)
+    matched = _apart(expected, _match(seen, expected))
+    return matched if _typical(matched) < _typical(plain) else plain
+
+
+def _match(seen: MatLike, expected: MatLike) -> MatLike:
+    """The seen picture with the level and contrast of the expected one."""
     wanted, given = _quartiles(expected), _quartiles(seen)
     gain = np.clip((wanted[2] - wanted[0] + 1) / (given[2] - given[0] + 1), *GAIN_RANGE)
     # Every level maps to one other: a table of 256 is cheaper than arithmetic on every pixel.
     levels = (np.arange(256)[:, None] - given[1]) * gain + wanted[1]
     table = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
-    matched = cv2.LUT(seen, table.reshape(1, 256, 3))
-    apart = cv2.absdiff(expected, matched).astype(np.float32)
+    return cv2.LUT(seen, table.reshape(1, 256, 3))
+
+
+def _apart(expected: MatLike, seen: MatLike) -> NDArray[np.float32]:
+    """Mean absolute difference of the colours."""
+    apart = cv2.absdiff(expected, seen).astype(np.float32)
     return np.asarray(cv2.transform(apart, np.full((1, 3), 1 / 3, np.float32)), np.float32)
+
+
+def _typical(residual: NDArray[np.float32]) -> float:
+    sparse = residual[::4, ::4].ravel()
+    return float(np.partition(sparse, len(sparse) // 2)[len(sparse) // 2])
 
 
 def _quartiles(picture: MatLike) -> NDArray[np.float64]:
