@@ -34,7 +34,7 @@ from cosmos_flywheel.bags.records import (
 )
 from cosmos_flywheel.bags.ros1_file import Ros1File
 from cosmos_flywheel.bags.sqlite_file import SqliteFile
-from cosmos_flywheel.bags.typestore import MessageTypes
+from cosmos_flywheel.bags.typestore import types_of
 from cosmos_flywheel.core.errors import BagError
 
 __all__ = ['BagSource', 'Channel', 'Damage', 'RawMessage', 'Topic', 'find_bags', 'open_bag']
@@ -81,7 +81,7 @@ class BagSource:
         for file in self._files:
             counts.update(file.channels)
         self._channels = counts
-        self._types = MessageTypes(counts)
+        self._types = types_of(tuple(counts))
         self.topics = self._list_topics()
         spans = [file.span_ns for file in self._files if file.span_ns]
         self.start_ns = min((first for first, _ in spans), default=0)

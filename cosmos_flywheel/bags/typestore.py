@@ -11,6 +11,7 @@ import re
 import struct
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from rosbags.interfaces import Nodetype
@@ -122,6 +123,12 @@ class MessageTypes:
             return 'ros1' if msgtype in self._ros1 else 'cdr'
         is_time = first == (Nodetype.NAME, TIME) and fields[0][0] == 'stamp'
         return 'cdr' if is_time and msgtype not in self._ros1 else None
+
+
+@lru_cache(maxsize=16)
+def types_of(channels: tuple[Channel, ...]) -> MessageTypes:
+    """The message classes of these channels; made once for all bags of one robot."""
+    return MessageTypes(channels)
 
 
 def _definitions_of(channels: Iterable[Channel]) -> Definitions:

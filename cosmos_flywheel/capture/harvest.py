@@ -7,8 +7,10 @@ that was cut off goes on where it stopped. One bag that cannot be read does not 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
@@ -263,11 +265,17 @@ def _illustrate(out: Path, episodes: Sequence[tuple[Job, EpisodeView]]) -> list[
     strongest = sorted(range(len(views)), key=lambda i: (-views[i].severity, i))
     for index in strongest[:MAX_STRIPS]:
         views[index] = add_strip(out, views[index])
-    for index in strongest[:MAX_VIDEOS]:
-        camera = episodes[index][0].plan.robot.primary_camera
-        if camera is not None:
-            views[index] = add_clip(out, views[index], camera.topic)
+    filmed = [(i, topic) for i in strongest[:MAX_VIDEOS] if (topic := _film_topic(episodes[i][0]))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        clips = pool.map(lambda one: add_clip(out, views[one[0]], one[1]), filmed)
+        for (index, _), view in zip(filmed, clips, strict=True):
+            views[index] = view
     return views
+
+
+def _film_topic(job: Job) -> str | None:
+    camera = job.plan.robot.primary_camera
+    return None if camera is None else camera.topic
 
 
 def _result(
