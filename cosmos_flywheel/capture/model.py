@@ -18,8 +18,9 @@ from cosmos_flywheel.store.files import storing, write_document
 
 CALIBRATION = 'calibration.json'
 DEFAULT_LEVEL = 'flow'
-WIDTH_PX = 160
-"""Width at which pictures are compared: half a 320-px picture decodes in half the time."""
+WIDTH_PX = 128
+"""Width at which pictures are compared: a third less optical flow to compute than at 160, and on
+the project's data sets nothing more or less is found."""
 MAX_HEIGHT_PX = 4 * WIDTH_PX
 BLOCK_PX = 8
 
@@ -96,7 +97,7 @@ def settings_hash(robot: Robot) -> str:
 
 
 def working_size(picture_size: tuple[int, int] | None) -> tuple[int, int]:
-    """(H, W) at which pictures are compared: 160 wide, the shape kept, whole 8-px blocks.
+    """(H, W) at which pictures are compared: 128 wide, the shape kept, whole 8-px blocks.
 
     A picture higher than `MAX_HEIGHT_PX` would be then is squeezed.
     """

@@ -27,7 +27,7 @@ def test_a_fit_says_what_it_was_made_of(bags):
     known = fit(bags, ROBOT, 'persistence')
     assert known.robot == 'mujoco_push'
     assert known.engine['level'] == 'persistence'
-    assert known.size == (120, 160)
+    assert known.size == (96, 128)
     assert known.clock_hz == 15
     assert known.nominal['bag_count'] == len(set(known.nominal['bags'])) == 2
     assert known.nominal['hours'] == pytest.approx(4 / 3600, rel=0.05)

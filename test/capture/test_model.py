@@ -152,7 +152,7 @@ def test_a_calibrated_judge_keeps_its_size_whatever_the_pictures_have():
 
 
 def test_an_uncalibrated_judge_follows_the_pictures():
-    assert Judge().make_engine((480, 640)).spec.size == working_size((480, 640)) == (120, 160)
+    assert Judge().make_engine((480, 640)).spec.size == working_size((480, 640)) == (96, 128)
 
 
 def test_an_unknown_level_is_refused():
