@@ -46,7 +46,7 @@ UNCALIBRATED = {
     'picture': Cautious(8.0, 5.0),
     'state': Cautious(8.0, 5.0),
     'tracking_error': Cautious(8.0, 5.0),
-    'stream_health': Cautious(3.0, 1.0),
+    'stream_health': Cautious(2.0, 1.0),
     'clock_health': Cautious(1.0, 1.0),
 }
 """By channel. Chosen so that the nominal bags of the project's data sets are (almost) silent;
