@@ -21,7 +21,7 @@ DEFAULT_LEVEL = 'flow'
 WIDTH_PX = 128
 """Width at which pictures are compared: a third less optical flow to compute than at 160, and on
 the project's data sets nothing more or less is found."""
-MAX_HEIGHT_PX = 4 * WIDTH_PX
+MIN_HEIGHT_PX, MAX_HEIGHT_PX = WIDTH_PX // 4, 4 * WIDTH_PX
 BLOCK_PX = 8
 
 
@@ -99,11 +99,11 @@ def settings_hash(robot: Robot) -> str:
 def working_size(picture_size: tuple[int, int] | None) -> tuple[int, int]:
     """(H, W) at which pictures are compared: 128 wide, the shape kept, whole 8-px blocks.
 
-    A picture higher than `MAX_HEIGHT_PX` would be then is squeezed.
+    What would be lower or higher than `MIN_HEIGHT_PX` … `MAX_HEIGHT_PX` then is squeezed.
     """
     height, width = picture_size or (3, 4)
     rows = max(1, round(height * WIDTH_PX / width / BLOCK_PX))
-    rows = min(rows, MAX_HEIGHT_PX // BLOCK_PX)
+    rows = min(max(rows, MIN_HEIGHT_PX // BLOCK_PX), MAX_HEIGHT_PX // BLOCK_PX)
     return rows * BLOCK_PX, WIDTH_PX
 
 

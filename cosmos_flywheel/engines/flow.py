@@ -7,9 +7,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Prediction
 from cosmos_flywheel.engines.persistence import Persistence, primary_picture
 
+LEAST_PX = 16
+"""OpenCV's search reads outside of its memory on smaller pictures, or gives NaN."""
 MAX_STEP = 3.0
 """A motion seen over a longer gap than this many steps is no longer a velocity."""
 
@@ -25,6 +28,11 @@ class Flow(Persistence):
 
     def __init__(self, size: tuple[int, int], horizon: int = 2) -> None:
         super().__init__(size, horizon)
+        if min(size) < LEAST_PX:
+            raise EngineError(
+                f'flow needs pictures of at least {LEAST_PX} px a side, not {size[1]}x{size[0]}; '
+                f'take engine persistence, or a camera of another shape'
+            )
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         rows, columns = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
         self._grid = np.stack([columns, rows])

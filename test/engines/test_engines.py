@@ -170,7 +170,7 @@ def test_the_hash_of_an_engine_tells_level_size_and_horizon_apart():
     made = [
         make_engine('flow', SIZE),
         make_engine('persistence', SIZE),
-        make_engine('flow', (8, 8)),
+        make_engine('flow', (16, 16)),
         make_engine('flow', SIZE, horizon=4),
     ]
     assert len({e.spec.sha256 for e in made}) == 4
@@ -225,3 +225,21 @@ def test_the_fast_residual_agrees_with_the_plain_one(seed):
     # The fast one rounds to whole grey levels after the blur, in the quartiles and in the table.
     assert np.abs(fast - slow).mean() < 1
     assert np.abs(fast - slow).max() < 4
+
+
+@pytest.mark.parametrize('size', [(8, 128), (128, 8), (15, 15)])
+def test_flow_refuses_pictures_on_which_its_search_would_crash(size):
+    with pytest.raises(EngineError, match='at least 16 px a side'):
+        make_engine('flow', size)
+
+
+@pytest.mark.parametrize('size', [(16, 16), (16, 128), (512, 128)])
+def test_flow_takes_narrow_pictures(size):
+    rng = np.random.default_rng(0)
+    engine = make_engine('flow', size)
+    engine.open('robot', '')
+    chunk = ActionChunk(np.array([2, 3], np.int64), np.zeros((2, 0), np.float32))
+    for stamp_ns in (0, 1):
+        picture = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
+        said = engine.predict(Observation(stamp_ns, {'a': picture}, np.zeros(0)), chunk)
+    assert said.frames.shape == (2, *size, 3)
