@@ -19,8 +19,8 @@ from cosmos_flywheel.core.channels.stream import CAMERA_CHECKS, TOPIC_CHECKS
             'top left',
             'The top left of the picture was not what the engine expected',
         ),
-        ('state', 'knee', 'Knee did not go on as expected'),
-        ('tracking_error', 'knee', 'Knee was not where it was commanded to be'),
+        ('state', 'knee', '“knee” did not go on as expected'),
+        ('tracking_error', 'knee', '“knee” was not where it was commanded to be'),
         (
             'clock_health',
             'offset of /joints',
@@ -58,8 +58,8 @@ def test_a_channel_of_the_future_is_still_said_plainly():
 
 @pytest.mark.parametrize('missing', [None, math.nan, math.inf])
 def test_a_score_that_is_not_known_is_left_out(missing):
-    assert say_cause('state', 'knee', missing, 2.0) == 'Knee did not go on as expected.'
-    assert say_cause('state', 'knee', 2.0, missing) == 'Knee did not go on as expected.'
+    assert say_cause('state', 'knee', missing, 2.0) == '“knee” did not go on as expected.'
+    assert say_cause('state', 'knee', 2.0, missing) == '“knee” did not go on as expected.'
 
 
 def test_a_trigger_is_said_with_its_name_and_reason():
@@ -80,5 +80,5 @@ def test_an_episode_says_all_its_causes_in_their_order():
     }
     assert say_episode(manifest) == (
         'Trigger “estop” fired: /estop is true. '
-        'Knee did not go on as expected: 3.0 times normal, alarm above 2.0.'
+        '“knee” did not go on as expected: 3.0 times normal, alarm above 2.0.'
     )

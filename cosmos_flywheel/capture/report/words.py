@@ -9,8 +9,8 @@ from typing import Any
 
 _SENTENCES = {
     'picture': 'The {where} of the picture was not what the engine expected',
-    'state': '{where} did not go on as expected',
-    'tracking_error': '{where} was not where it was commanded to be',
+    'state': '“{where}” did not go on as expected',
+    'tracking_error': '“{where}” was not where it was commanded to be',
     'clock_health': 'The clocks disagree: {where}',
 }
 _STREAM = {
