@@ -23,6 +23,7 @@ from cosmos_flywheel.core.errors import BagError
 
 HEADER = 'std_msgs/msg/Header'
 TIME = 'builtin_interfaces/msg/Time'
+TRANSFORMS = 'tf2_msgs/msg/TFMessage'
 
 _TYPE_NAME = re.compile(r'[A-Za-z]\w*(/[A-Za-z]\w*){1,2}', re.ASCII)
 _IDENTIFIER = re.compile(r'[A-Za-z_]\w*', re.ASCII)
@@ -41,7 +42,7 @@ class MessageTypes:
         channels = list(channels)
         self._ros1 = {c.msgtype for c in channels if c.encoding == 'ros1'}
         self._known = _definitions_of(channels)
-        self._stamp_format: dict[str, str | None] = {}
+        self._stamp_place: dict[str, int | None] = {}
         self._store = get_typestore(Stores.EMPTY)
         self._ros2_store: Any = None
         self._readable: set[str] = set()
@@ -70,13 +71,13 @@ class MessageTypes:
 
     def stamp_ns(self, message: RawMessage) -> int | None:
         """The header stamp, read from the bytes alone; None where there is none or it is zero."""
-        if message.msgtype not in self._stamp_format:
-            self._stamp_format[message.msgtype] = self._stamp_format_of(message.msgtype)
-        layout = self._stamp_format[message.msgtype]
-        if layout is None or len(message.data) < 12:
+        if message.msgtype not in self._stamp_place:
+            self._stamp_place[message.msgtype] = self._stamp_place_of(message.msgtype)
+        at = self._stamp_place[message.msgtype]
+        if at is None or len(message.data) < at + 8:
             return None
-        big_endian = layout == 'cdr' and message.data[1] == 0
-        seconds, nanoseconds = struct.unpack_from('>iI' if big_endian else '<iI', message.data, 4)
+        big_endian = message.msgtype not in self._ros1 and message.data[1] == 0
+        seconds, nanoseconds = struct.unpack_from('>iI' if big_endian else '<iI', message.data, at)
         return int(seconds) * 10**9 + int(nanoseconds) or None
 
     def ros2_text(self, msgtype: str) -> str:
@@ -113,16 +114,21 @@ class MessageTypes:
             return
         self._readable.add(msgtype)
 
-    def _stamp_format_of(self, msgtype: str) -> str | None:
-        """'cdr' or 'ros1' when the stamp lies at byte 4: after the encapsulation, or after seq."""
+    def _stamp_place_of(self, msgtype: str) -> int | None:
+        """At which byte the stamp lies: after the encapsulation (ROS 2), or after seq (ROS 1).
+
+        In a message of transforms their number comes before; without any, the message is shorter.
+        """
         if msgtype not in self._readable:
             return None
         fields = self._store.fielddefs[msgtype][1]
         first = fields[0][1] if fields else None
         if first == (Nodetype.NAME, HEADER):
-            return 'ros1' if msgtype in self._ros1 else 'cdr'
+            return 4
+        if msgtype == TRANSFORMS and fields[0][0] == 'transforms':
+            return 8
         is_time = first == (Nodetype.NAME, TIME) and fields[0][0] == 'stamp'
-        return 'cdr' if is_time and msgtype not in self._ros1 else None
+        return 4 if is_time and msgtype not in self._ros1 else None
 
 
 @lru_cache(maxsize=16)

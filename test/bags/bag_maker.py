@@ -68,6 +68,19 @@ def joints(at_ns: int, value: float = 0.0) -> bytes:
     return bytes(TYPES.serialize_cdr(message, JOINTS))
 
 
+def transforms(at_ns: int, count: int) -> bytes:
+    """So many equal transforms, serialised."""
+    types = TYPES.types
+    zero = types['geometry_msgs/msg/Vector3'](x=0.0, y=0.0, z=0.0)
+    turn = types['geometry_msgs/msg/Quaternion'](x=0.0, y=0.0, z=0.0, w=1.0)
+    moved = types['geometry_msgs/msg/TransformStamped'](
+        header=header(at_ns),
+        child_frame_id='tool',
+        transform=types['geometry_msgs/msg/Transform'](translation=zero, rotation=turn),
+    )
+    return bytes(TYPES.serialize_cdr(types[TRANSFORMS](transforms=[moved] * count), TRANSFORMS))
+
+
 def text(content: str) -> bytes:
     """A std_msgs String."""
     return bytes(TYPES.serialize_cdr(TYPES.types[TEXT](data=content), TEXT))

@@ -14,6 +14,7 @@ from bag_maker import (
     ROS1_TYPES,
     START_NS,
     TEXT,
+    TRANSFORMS,
     TYPES,
     as_rows,
     grip,
@@ -21,6 +22,7 @@ from bag_maker import (
     joints,
     rows,
     text,
+    transforms,
     write_bag,
     write_mcap,
     write_ros1,
@@ -173,12 +175,15 @@ def test_a_custom_type_of_a_ros1_bag_is_read(tmp_path: Path) -> None:
 def test_stamps_read_from_bytes_agree_with_the_deserialised_message(tmp_path: Path) -> None:
     content = [*rows(3), ('/grip', GRIP, START_NS, grip(START_NS + 7))]
     content.append(('/joint_states', JOINTS, START_NS, joints(10**6)))
+    content.append(('/tf', TRANSFORMS, START_NS, transforms(START_NS + 9, 2)))
+    content.append(('/tf', TRANSFORMS, START_NS, transforms(START_NS, 0)))
     with open_bag(write_bag(tmp_path / 'bag', content)) as source:
         stamps = [source.stamp_ns(m) for m in source.messages()]
         assert stamps == [header_stamp_ns(source.deserialize(m)) for m in source.messages()]
         assert START_NS + 7 in stamps
         assert START_NS - 10**6 in stamps
-        assert stamps.count(None) == 5  # four texts, and one stamp of zero
+        assert START_NS + 9 in stamps
+        assert stamps.count(None) == 6  # four texts, no transform, and one stamp of zero
 
 
 def test_a_custom_type_found_in_the_bag_is_read(tmp_path: Path) -> None:

@@ -34,3 +34,9 @@ def test_a_bare_stamp_counts_too() -> None:
 )
 def test_no_stamp_or_zero_is_none(message: SimpleNamespace) -> None:
     assert header_stamp_ns(message) is None
+
+
+def test_transforms_have_the_stamp_of_their_first() -> None:
+    moved = SimpleNamespace(transforms=[SimpleNamespace(header=stamp(7, 1))])
+    assert header_stamp_ns(moved) == 7_000_000_001
+    assert header_stamp_ns(SimpleNamespace(transforms=[])) is None
