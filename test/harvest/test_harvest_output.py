@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -197,8 +198,8 @@ def test_a_disk_that_fills_up_at_any_step_leaves_nothing_half_written(
     with monkeypatch.context() as patch:
         patch.setattr(os, call, full)
         found = harvest(covered_bag)
-        if found.code == 0:  # this step has another way
-            assert call == 'link'
+        if found.code == 0:  # this step has another way, or pathlib its own name for it
+            assert call == 'link' or (call == 'mkdir' and sys.version_info < (3, 11))
         else:
             assert found.code == 2
             assert 'space' in found.complained
