@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cosmos_flywheel.capture.report.words import say_cause, say_episode
+from cosmos_flywheel.capture.report.words import say_episode
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
@@ -220,16 +220,21 @@ def _story(folder: Path, manifest: Manifest, labels: Sequence[Label]) -> Iterato
     yield f'engine       {engine["level"]}, calibration {manifest["calibration_id"] or "none"}'
     yield ''
     yield from _scores(manifest)
+    remarks = [*_firings(manifest), *_losses(manifest), *_notes(manifest), *_labels(labels)]
+    yield from ('', *remarks) if remarks else ()
     yield ''
-    yield from _firings(manifest)
-    yield from _losses(manifest)
+    yield from _files(folder, manifest)
+
+
+def _notes(manifest: Manifest) -> Iterator[str]:
     for note in manifest['notes']:
         yield f'note         {note}'
+
+
+def _labels(labels: Sequence[Label]) -> Iterator[str]:
     for label in labels:
         reason = f': {label.reason}' if label.reason else ''
         yield f'label        {label.label}, says {label.reviewer} ({label.time}){reason}'
-    yield ''
-    yield from _files(folder, manifest)
 
 
 def _bag_words(source: Mapping[str, Any]) -> str:
@@ -242,7 +247,7 @@ def _bag_words(source: Mapping[str, Any]) -> str:
 
 
 def _scores(manifest: Manifest) -> Iterator[str]:
-    rows = [('channel', 'peak', 'threshold', 'alarm', 'in words')]
+    rows = [('channel', 'peak', 'threshold', 'alarm', 'largest at the peak')]
     for name, channel in sorted(
         manifest['channels'].items(), key=lambda item: not item[1]['alarms']
     ):
@@ -253,7 +258,7 @@ def _scores(manifest: Manifest) -> Iterator[str]:
                 '-' if peak is None else amount(peak),
                 '-' if limit is None else amount(limit) + ' proved' * channel['guaranteed'],
                 _spans(manifest, channel['alarms']),
-                say_cause(name, channel['detail'], None, None) if channel['detail'] else '-',
+                channel['detail'] or '-',
             )
         )
     yield from table(rows, right=(1,))
