@@ -48,7 +48,7 @@ def main() -> int:
     nominal = find_bags([folder / 'nominal'])
     calibration = fit(nominal[:5], robot, 'flow', workers=WORKERS)
     judge = Judge('flow', calibration, calibration.size)
-    copies, long_s = (2, 120) if bench.quick else (8, 3600)
+    copies, long_s = (4, 120) if bench.quick else (8, 3600)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         bags = [
