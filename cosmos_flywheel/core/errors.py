@@ -31,3 +31,7 @@ class StoreError(FlywheelError):
 
 class EngineError(FlywheelError):
     """A world model cannot be opened or cannot predict."""
+
+
+class SimError(FlywheelError):
+    """A simulated robot, task or fault is unknown, or the simulator cannot run or render here."""
