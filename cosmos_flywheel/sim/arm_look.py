@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A setup to how the arm's table and light look: a little different for every seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cosmos_flywheel.sim.camera import SETTLE_S
+from cosmos_flywheel.sim.world import Numbers, Setup, Span
+
+MOST_LIGHT = 0.3
+MOST_STRIPES = 60.0
+
+_WOOD = (184, 160, 122)
+
+
+class Look:
+    """Paints a model when it is new, and changes its light while an episode runs."""
+
+    def __init__(self, model: Any, setup: Setup, span: Span | None) -> None:
+        self._model, self._setup, self._span = model, setup, span
+        chance = setup.chance('look')
+        self._brightness = 1 + 0.02 * chance.standard_normal()
+        self._brighter = setup.chance('light').choice((-1, 1))
+        model.light_pos[:] += chance.uniform(-0.05, 0.05, model.light_pos.shape)
+        model.light_dir[:] += chance.uniform(-0.03, 0.03, model.light_dir.shape)
+        self._lamp = model.light_diffuse.copy()
+        self._ambient = model.vis.headlight.ambient.copy()
+        self._paint_table()
+
+    def change(self, at_s: float) -> None:
+        """Set the light of this instant."""
+        gain = self._brightness
+        if self._span is not None and self._setup.has('light'):
+            share = self._span.share(at_s, SETTLE_S)
+            gain *= 1 + self._brighter * MOST_LIGHT * self._setup.strength * share
+        self._model.light_diffuse[:] = gain * self._lamp
+        self._model.vis.headlight.ambient[:] = gain * self._ambient
+
+    def _paint_table(self) -> None:
+        model, chance = self._model, self._setup.chance('table')
+        texture = model.texture('table').id
+        shape = int(model.tex_height[texture]), int(model.tex_width[texture]), 3
+        start = int(model.tex_adr[texture])
+        wood = np.asarray(_WOOD) + 2 * chance.standard_normal(3)
+        clouds = chance.normal(0, 5, (9, 9))
+        grain: Numbers = np.asarray(
+            cv2.resize(clouds, shape[1::-1], interpolation=cv2.INTER_CUBIC), np.float64
+        )
+        grain += chance.normal(0, 3, shape[:2])
+        if self._setup.has('texture'):
+            waves = np.sin(np.arange(shape[1]) * 2 * np.pi / 32 + chance.uniform(0, 6))
+            grain += self._setup.strength * MOST_STRIPES * 0.5 * np.sign(waves)
+        pixels = np.clip(wood + grain[..., None], 0, 255).astype(np.uint8)
+        model.tex_data[start : start + pixels.size] = pixels.ravel()
