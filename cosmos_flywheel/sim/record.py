@@ -37,8 +37,8 @@ AFFECTED_M = 0.005
 
 POSE, TWIN = 'pose_', 'twin_'
 
-Progress = Callable[[float], None]
-"""Told how many seconds are recorded."""
+Progress = Callable[[float, float], None]
+"""Told how many seconds are recorded, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def record(
         setup: see `setup_of`.
         seconds: how long; by default until the task is done.
         film: whether the twin is rendered too.
-        progress: called after every frame.
+        progress: called after every control period.
 
     Raises:
         SimError: MuJoCo is missing, nothing can be rendered, or the fault would begin after the
@@ -101,7 +101,7 @@ def record(
             for _ in range(round(seconds * robot.control_hz)):
                 run.go_on(twin, film=film)
                 if progress is not None:
-                    progress(run.ticks / robot.control_hz)
+                    progress(run.ticks / robot.control_hz, seconds)
         return run.recording()
 
 
