@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,12 +12,25 @@ from typing import Any, Final, Protocol
 
 from rosbags.interfaces import Nodetype
 from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
 from cosmos_flywheel.core.errors import BagError, StoreError
 
 _METADATA_VERSION: Final = 9
 """Of rosbag2 since ROS 2 Jazzy."""
+
+_UNFIT = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    SerdeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What a serialiser stumbles over when a value is of another kind than its field."""
 
 
 class Stamped(Protocol):
@@ -80,7 +94,7 @@ def _write(folder: Path, messages: Iterable[Stamped]) -> None:
             try:
                 made = _made(types, message.msgtype, message.content)
                 data = types.serialize_cdr(made, message.msgtype)
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            except _UNFIT as error:
                 raise BagError(f'{where}: its content does not fit ({error!r})') from error
             if message.topic not in connections:
                 connections[message.topic] = writer.add_connection(

@@ -106,7 +106,7 @@ def _window_s(setup: Setup, plan: Plan) -> tuple[float, float]:
         return plan.during_s('push', 0.3), plan.during_s('push', 0.55)
     return {
         'stall': (plan.during_s('lift', 0.9), plan.during_s('carry', 0.35)),
-        'slip': (plan.during_s('lift', 0.7), plan.during_s('carry', 0.6)),
+        'slip': (plan.during_s('carry', 0.05), plan.during_s('carry', 0.6)),
         'kick': (0.0, plan.during_s('descend', 0.4)),
         'lost': (0.0, plan.during_s('carry', 0.3)),
         'blocked': (plan.during_s('close', 0.5), plan.during_s('lift', 0.6)),
