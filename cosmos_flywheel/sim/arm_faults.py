@@ -12,7 +12,7 @@ from cosmos_flywheel.sim.arm_scene import Scene
 from cosmos_flywheel.sim.camera import camera_faults, lasts_s
 from cosmos_flywheel.sim.world import LASTS_S, Fault, Numbers, Setup, Span, by_name, draw_span
 
-BOTH, PICK, PUSH = ('push', 'pick_place'), ('pick_place',), ('push',)
+BOTH, PICK = ('push', 'pick_place'), ('pick_place',)
 
 FAULTS = by_name((
     Fault(
