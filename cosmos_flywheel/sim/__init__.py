@@ -16,6 +16,7 @@ from cosmos_flywheel.sim.world import Robot
 
 ROBOTS: Mapping[str, str] = {
     'arm': 'cosmos_flywheel.sim.arm',
+    'base': 'cosmos_flywheel.sim.base',
 }
 """By name, the module that offers the robot as `ROBOT`; imported when it is asked for."""
 
