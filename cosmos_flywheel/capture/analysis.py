@@ -175,7 +175,11 @@ class Analysis:
         score = self.scorer.score(moment)
         self.scores.add(score, log_ns)
         incident = self._tracker.observe(score)
-        self._strip.see(moment, capturing=self._tracker.is_open or incident is not None)
+        self._strip.see(
+            moment,
+            capturing=self._tracker.is_open or incident is not None,
+            show=self.watcher.show,
+        )
         yield from self._captured(incident)
 
     def _captured(self, incident: Incident | None) -> Iterator[Capture]:

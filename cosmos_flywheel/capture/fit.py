@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ import numpy as np
 from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.capture.analysis import Analysis, collect_evidence, first_size
 from cosmos_flywheel.capture.incident import CaptureSettings
+from cosmos_flywheel.capture.learn import Learnt, learn
 from cosmos_flywheel.capture.model import Judge, settings_hash, working_size
 from cosmos_flywheel.capture.workers import Progress, Tell, work_all
 from cosmos_flywheel.core.calibration import Calibration, calibrate_channel
@@ -20,6 +21,7 @@ from cosmos_flywheel.core.channels import Channel
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, ConfigError
 from cosmos_flywheel.core.types import Vector
+from cosmos_flywheel.engines import Local
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Job:
     judge: Judge
 
 
+PREDICTED = ('picture', 'state')
+"""Channels whose evidence is optimistic on recordings that the engine was fitted on."""
 Evidence = Mapping[str, Vector]
 """(T, n) by channel name."""
 
@@ -52,8 +56,28 @@ def fit(
         ConfigError: the bags do not show the same topics, or none of the robot's.
 
     """
+    judge = fit_judge(paths, robot, level, workers=workers, progress=progress)
+    assert judge.calibration is not None
+    return judge.calibration
+
+
+def fit_judge(
+    paths: Sequence[Path],
+    robot: Robot,
+    level: str,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Judge:
+    """Fit the engine, if it learns, and then what is normal for it.
+
+    Raises:
+        BagError, ConfigError: as `fit`; also if what engine local needs is not installed.
+
+    """
     cv2.setNumThreads(1)
-    jobs = _open_all(paths, robot, level)
+    learnt = learn(paths, robot, progress) if level == Local.level else None
+    jobs = _open_all(paths, robot, level, learnt)
     if progress is not None:
         progress.expect({str(job.path): job.duration_s for job in jobs})
     found = {job.bag_id: one for job, one in work_all(_watch, jobs, workers, progress)}
@@ -61,7 +85,7 @@ def fit(
     _require_alike(paths, nominal)
     judge = jobs[0].judge
     spec = judge.make_engine(None).spec
-    return Calibration(
+    calibration = Calibration(
         robot=robot.name,
         engine={'level': spec.level, 'sha256': spec.sha256},
         size=spec.size,
@@ -73,15 +97,35 @@ def fit(
             'hours': round(sum(job.duration_s for job in jobs) / 3600, 6),
         },
         channels={
-            c.name: calibrate_channel(c, [evidence[c.name] for evidence in nominal])
+            c.name: calibrate_channel(c, *_recordings(c, nominal, learnt))
             for c in _channels(jobs[0])
         },
     )
+    return replace(judge, calibration=calibration)
 
 
-def _open_all(paths: Sequence[Path], robot: Robot, level: str) -> list[Job]:
+def _recordings(
+    channel: Channel, nominal: Sequence[Evidence], learnt: Learnt | None
+) -> tuple[list[Vector], list[Vector]]:
+    """A channel's evidence by recording: of those that decide, and of those learnt from."""
+    rows = [evidence[channel.name] for evidence in nominal]
+    if learnt is None or channel.name not in PREDICTED:
+        return rows, []
+    if learnt.seen:
+        unseen = [r for i, r in enumerate(rows) if i not in learnt.seen]
+        return unseen, [rows[i] for i in sorted(learnt.seen)]
+    borders = [round(learnt.seen_share * len(r)) for r in rows]
+    unseen = [r[border:] for r, border in zip(rows, borders, strict=True)]
+    return unseen, [r[:border] for r, border in zip(rows, borders, strict=True)]
+
+
+def _open_all(paths: Sequence[Path], robot: Robot, level: str, learnt: Learnt | None) -> list[Job]:
     """A job for every bag; leave-one-out needs different recordings."""
-    judge = Judge(level, size=_size(paths[0], robot))
+    judge = (
+        Judge(level, size=_size(paths[0], robot))
+        if learnt is None
+        else Judge(level, size=learnt.model.size, local=learnt.model)
+    )
     jobs: list[Job] = []
     known: dict[str, Path] = {}
     for path in paths:

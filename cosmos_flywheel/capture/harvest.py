@@ -67,7 +67,7 @@ class Plan:
         return config_hash(
             {
                 'robot': self.robot.config_hash(),
-                'engine': self.judge.make_engine(None).spec.sha256,
+                'engine': self.judge.engine_sha256,
                 'size': self.judge.size,
                 'calibration': self.judge.calibration_id,
                 'capture': asdict(self.settings),

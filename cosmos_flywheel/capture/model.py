@@ -13,8 +13,8 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.lineage import config_hash
 from cosmos_flywheel.core.scoring import SCORING_REVISION
-from cosmos_flywheel.engines import WorldModel, make_engine
-from cosmos_flywheel.store.files import storing, write_document
+from cosmos_flywheel.engines import Local, LocalModel, WorldModel, make_engine
+from cosmos_flywheel.store.files import storing, write_bytes, write_document
 
 CALIBRATION = 'calibration.json'
 DEFAULT_LEVEL = 'flow'
@@ -32,24 +32,48 @@ class Judge:
     level: str = DEFAULT_LEVEL
     calibration: Calibration | None = None
     size: tuple[int, int] | None = None
-    """(H, W) at which pictures are compared; None lets each recording's pictures decide."""
+    """(H, W) of the pictures that the engine takes; None lets each recording's decide."""
+    local: LocalModel | None = None
+    """What engine local was fitted to."""
 
     def make_engine(self, picture_size: tuple[int, int] | None) -> WorldModel:
         """The engine for pictures of this (H, W); None for a recording without a camera.
 
         Raises:
-            ConfigError: the engine of this version is not the one that was calibrated.
+            ConfigError: the engine of this version is not the one that was calibrated, or the
+                camera is not the one that it was fitted to.
 
         """
-        if self.calibration is None:
+        if self.local is not None:
+            self._check_camera(self.local, picture_size)
+            engine: WorldModel = Local(self.local)
+        elif self.calibration is None:
             return make_engine(self.level, self.size or working_size(picture_size))
-        engine = make_engine(self.level, self.calibration.size)
-        if engine.spec.sha256 != self.calibration.engine['sha256']:
+        else:
+            engine = make_engine(self.level, self.calibration.size)
+        if self.calibration and engine.spec.sha256 != self.calibration.engine['sha256']:
             raise ConfigError(
                 f'calibration {self.calibration.id} was made with another revision of engine '
                 f'{self.level!r}; fit again with `flywheel fit`'
             )
         return engine
+
+    @staticmethod
+    def _check_camera(local: LocalModel, picture_size: tuple[int, int] | None) -> None:
+        if picture_size is None or picture_size == local.camera_size:
+            return
+        then, now = (f'{w}x{h}' for h, w in (local.camera_size, picture_size))
+        raise ConfigError(
+            f'the model was fitted to a camera of {then} px, this recording has {now} px; '
+            f'fit again with `flywheel fit` on nominal bags of this camera'
+        )
+
+    @property
+    def engine_sha256(self) -> str:
+        """Of what decides predictions."""
+        if self.local is not None:
+            return self.local.sha256
+        return self.make_engine(None).spec.sha256
 
     def check_robot(self, robot: Robot) -> None:
         """Raise ConfigError if what is normal was measured on another robot, or otherwise."""
@@ -121,7 +145,9 @@ def load_judge(folder: Path) -> Judge:
             f'`flywheel fit NOMINAL_BAGS --robot R -o {folder}`'
         )
     calibration = Calibration.from_mapping(schemas.load(path, SCHEMA))
-    return Judge(calibration.engine['level'], calibration, calibration.size)
+    level = calibration.engine['level']
+    local = LocalModel.load(folder) if level == Local.level else None
+    return Judge(level, calibration, calibration.size, local)
 
 
 def require_free(folder: Path) -> None:
@@ -131,8 +157,8 @@ def require_free(folder: Path) -> None:
         raise ConfigError(f'{path}: exists; give another folder, or --force to replace it')
 
 
-def save_judge(calibration: Calibration, folder: Path) -> Path:
-    """Write a model folder, over an older one if there is one.
+def save_judge(calibration: Calibration, folder: Path, local: LocalModel | None = None) -> Path:
+    """Write a model folder, over an older one if there is one; the calibration comes last.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -141,5 +167,7 @@ def save_judge(calibration: Calibration, folder: Path) -> Path:
     path = folder / CALIBRATION
     with storing(path):
         folder.mkdir(parents=True, exist_ok=True)
+        for name, data in (local.files() if local else {}).items():
+            write_bytes(folder / name, data)
         write_document(path, json.loads(json.dumps(calibration.to_mapping())), SCHEMA)
     return path

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import numpy as np
 from cosmos_flywheel.capture.report.result import StripColumn
 from cosmos_flywheel.core.channels import Moment
 from cosmos_flywheel.core.timeline import NS
+from cosmos_flywheel.core.types import Picture
 
 OFFSETS_S = (-0.4, 0.0, 0.3, 0.8, 1.5)
 """Instants of a strip, from the onset."""
 MEMORY_S = 0.7
 """How far back the picture before the onset may lie."""
+Show = Callable[[Moment], Picture | None]
 SAME_S = 1e-3
 """Offsets nearer than this are equal."""
 
@@ -31,12 +34,16 @@ class StripMaker:
         self._targets_s: list[float] = []
         self._onset_ns: int | None = None
 
-    def see(self, moment: Moment, *, capturing: bool) -> None:
-        """Take one tick in; `capturing` while a capture is open."""
+    def see(self, moment: Moment, *, capturing: bool, show: Show | None = None) -> None:
+        """Take one tick in; `capturing` while a capture is open.
+
+        `show` gives a moment's expected picture as people should see it; it is asked only for
+        pictures that are kept.
+        """
         if capturing and self._onset_ns is None:
             self._open(moment.tick.stamp_ns)
         if moment.tick.picture is not None:
-            self._choose(moment)
+            self._choose(moment, show)
             self._recent.append(moment)
         while self._recent and _apart_s(moment, self._recent[0]) > MEMORY_S:
             self._recent.popleft()
@@ -57,12 +64,13 @@ class StripMaker:
         before = [m for m in self._recent if _offset_s(m, onset_ns) <= OFFSETS_S[0]]
         self._chosen = before[-1:]
 
-    def _choose(self, moment: Moment) -> None:
+    def _choose(self, moment: Moment, show: Show | None) -> None:
         if self._onset_ns is None or not self._targets_s:
             return
         offset_s = _offset_s(moment, self._onset_ns)
         if offset_s >= self._targets_s[0] - SAME_S:
-            self._chosen.append(moment)
+            shown = None if show is None else show(moment)
+            self._chosen.append(moment if shown is None else replace(moment, predicted=shown))
             self._targets_s = [t for t in self._targets_s if t > offset_s + SAME_S]
 
 

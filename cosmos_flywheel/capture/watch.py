@@ -7,7 +7,6 @@ from, and nothing reads ahead of the stamp that it judges.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from cosmos_flywheel.bags.picture import decode_picture, peek_size
 from cosmos_flywheel.bags.stamp import header_stamp_ns
+from cosmos_flywheel.capture.hindsight import Hindsight
 from cosmos_flywheel.capture.loss import Loss
 from cosmos_flywheel.core.channels import (
     Channel,
@@ -29,7 +29,7 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError, PictureError
 from cosmos_flywheel.core.source import Source, SourceReader
 from cosmos_flywheel.core.timeline import NS, Tick, Timeline, Value
-from cosmos_flywheel.core.types import ActionChunk, Observation, Picture
+from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.engines.base import WorldModel
 
 HEADERLESS_OFFSET_NS = NS
@@ -107,6 +107,10 @@ class Watcher:
         """The moments that still wait at the end of a recording."""
         return self._moments(self._timeline.flush())
 
+    def show(self, moment: Moment) -> Picture | None:
+        """The newest moment's expected picture, for people."""
+        return self._hindsight.show(moment)
+
     def take_losses(self) -> list[Loss]:
         """What was lost since the last call."""
         losses, self._losses = self._losses, []
@@ -142,9 +146,9 @@ class Watcher:
         robot, present = self.robot, set(self.watched)
         has_state = any(s.topic in present for s in robot.state_sources)
         if self.cameras:
-            yield PictureChannel(self.engine.spec.size)
+            yield PictureChannel(self.engine.spec.residual_size, self._ahead())
         if has_state:
-            yield StateChannel(robot.state_names)
+            yield StateChannel(robot.state_names, self._ahead())
         has_action = any(s.topic in present for s in robot.action_sources)
         if has_state and has_action and robot.tracking_pairs:
             reached = [s for _, s in robot.tracking_pairs]
@@ -157,6 +161,10 @@ class Watcher:
             )
         yield StreamChannel(self.watched, tuple(self.cameras.values()))
         yield self._clock
+
+    def _ahead(self) -> tuple[float, ...]:
+        """How far ahead predictions are compared, in seconds."""
+        return tuple(h / self.robot.clock.hz for h in self.engine.spec.horizons)
 
     def _take_picture(self, topic: str, stamp_ns: int, message: Any) -> list[Tick]:
         """Decode a picture; one that cannot be decoded is counted and has not come."""
@@ -211,43 +219,7 @@ class Watcher:
     def _moments(self, ticks: Iterable[Tick]) -> list[Moment]:
         moments = [self._hindsight.moment(tick) for tick in ticks]
         self.predictions += sum(
-            m.predicted_state is not None or m.predicted is not None for m in moments
+            any(p is not None for p in m.predicted_states) or m.predicted is not None
+            for m in moments
         )
         return moments
-
-
-class Hindsight:
-    """Asks the engine what should be seen now, from an earlier tick and the commands since."""
-
-    def __init__(self, robot: Robot, engine: WorldModel) -> None:
-        self._robot = robot
-        self._engine = engine
-        self._ticks: deque[Tick] = deque(maxlen=engine.spec.chunk + 1)
-        engine.open(robot.name, robot.task)
-
-    def moment(self, tick: Tick) -> Moment:
-        """The tick beside its prediction; without one until the session has a past."""
-        if self._ticks and self._ticks[-1].segment != tick.segment:
-            self._ticks.clear()
-            self._engine.open(self._robot.name, self._robot.task)
-        self._ticks.append(tick)
-        if len(self._ticks) <= self._engine.spec.chunk:
-            return Moment(tick)
-        begin, *later = self._ticks
-        chunk = ActionChunk(
-            np.array([t.stamp_ns for t in later], np.int64),
-            np.stack([t.action for t in list(self._ticks)[:-1]]),
-        )
-        prediction = self._engine.predict(
-            Observation(begin.stamp_ns, _primary(begin), begin.state), chunk
-        )
-        state = None if prediction.state is None else prediction.state[-1]
-        if prediction.frames is None or tick.picture is None:
-            return Moment(tick, predicted_state=state)
-        residual = self._engine.residual(prediction, len(later) - 1, tick.picture)
-        return Moment(tick, prediction.frames[-1], residual, state)
-
-
-def _primary(tick: Tick) -> dict[str, Picture]:
-    """The only picture that engines are shown."""
-    return {} if tick.picture is None else {'primary': tick.picture}

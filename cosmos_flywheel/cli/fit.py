@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
-from cosmos_flywheel.capture.fit import fit
-from cosmos_flywheel.capture.model import DEFAULT_LEVEL, require_free, save_judge
+from cosmos_flywheel.capture.fit import fit_judge
+from cosmos_flywheel.capture.model import require_free, save_judge
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, table
 from cosmos_flywheel.core.calibration import Calibration
 from cosmos_flywheel.core.errors import ConfigError
-from cosmos_flywheel.engines import ENGINES
+from cosmos_flywheel.engines import LEVELS
 from cosmos_flywheel.store.robots import load_robot
 
 
@@ -34,9 +34,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--robot', required=True, help='a shipped robot or a robot file')
     parser.add_argument(
         '--engine',
-        choices=sorted(ENGINES),
-        default=DEFAULT_LEVEL,
-        help='which engine predicts (default: %(default)s)',
+        choices=LEVELS,
+        default=LEVELS[0],
+        help='which engine predicts (default: %(default)s, which needs torch to fit)',
     )
     parser.add_argument('-o', '--out', type=Path, required=True, help='the model folder to write')
     parser.add_argument('--force', action='store_true', help='replace a model that is there')
@@ -55,8 +55,10 @@ def run(args: argparse.Namespace) -> int:
     robot = load_robot(args.robot)
     paths = find_bags(args.bags)
     with ProgressLine('nominal bags') as progress:
-        calibration = fit(paths, robot, args.engine, workers=args.workers, progress=progress)
-    path = save_judge(calibration, args.out)
+        judge = fit_judge(paths, robot, args.engine, workers=args.workers, progress=progress)
+    calibration = judge.calibration
+    assert calibration is not None
+    path = save_judge(calibration, args.out, judge.local)
     print('\n'.join(_lines(calibration)))
     print(f'model: {path.parent}')
     return 0

@@ -135,12 +135,16 @@ class Calibration:
         }
 
 
-def calibrate_channel(channel: Channel, recordings: Sequence[Vector]) -> ChannelCalibration:
+def calibrate_channel(
+    channel: Channel, recordings: Sequence[Vector], seen: Sequence[Vector] = ()
+) -> ChannelCalibration:
     """Learn one channel's normal sizes and threshold.
 
     Args:
         channel: whose evidence it is.
         recordings: (T, n) evidence, one array per nominal recording, at least one.
+        seen: recordings that the engine was fitted on. Their evidence is optimistic: it decides
+            no normal size, and may only raise the threshold.
 
     """
     scale = _normal_size(channel, np.concatenate(recordings))
@@ -148,6 +152,7 @@ def calibrate_channel(channel: Channel, recordings: Sequence[Vector]) -> Channel
         _peak(recording, _normal_size(channel, np.concatenate(_others(recordings, i))))
         for i, recording in enumerate(recordings)
     ]
+    peaks += [_peak(recording, scale) for recording in seen]
     heard = [p for p in peaks if not np.isnan(p)]
     nominal_max = max(heard, default=0.0)
     margin = MARGIN if channel.adaptive else 1.0

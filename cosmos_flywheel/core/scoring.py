@@ -19,7 +19,7 @@ from cosmos_flywheel.core.channels import Channel, Moment
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import AnomalyScore, ChannelScore, Vector
 
-SCORING_REVISION = 1
+SCORING_REVISION = 2
 """Counts up whenever equal input gets other scores: thresholds and episode ids hang on it."""
 WARM_UP_S = 3.0
 """Uncalibrated: so long a stream is only watched before its scores may alarm."""

@@ -28,6 +28,8 @@ class Observation:
     """By camera name; a camera without a fresh picture is absent."""
     state: Vector
     """(S,), in the order of the robot file."""
+    command: Vector | None = None
+    """(A,), the newest command at that instant; None where none is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Prediction:
     """(48, T', h, w), for engines that never leave latent space."""
     state: NDArray[np.float32] | None = None
     """(T, S)."""
+    unsure: NDArray[np.float32] | None = None
+    """(T, H, W) grey levels by which the frames may be off, from engines that know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,18 +22,25 @@ class EngineSpec:
     sha256: str
     """Of everything that decides the engine's answers: code version, weights, settings."""
     size: tuple[int, int]
-    """(H, W) in pixels of the pictures that it takes and gives."""
+    """(H, W) in pixels of the pictures that it takes and shows."""
     chunk: int
-    """Actions per prediction, so also the number of predicted instants."""
+    """Most actions per prediction that a session is asked for."""
     horizons: tuple[int, ...]
-    """Which of the predicted instants are compared with reality, counted from 1."""
+    """Which instants are compared with reality, in ticks ahead, the nearest first."""
     settings: dict[str, float | int | str] = field(default_factory=dict)
+    compared: tuple[int, int] = (0, 0)
+    """(H, W) in pixels of predicted frames and residuals; (0, 0) stands for `size`."""
+
+    @property
+    def residual_size(self) -> tuple[int, int]:
+        """(H, W) of frames and residuals."""
+        return self.compared if any(self.compared) else self.size
 
 
 class WorldModel(Protocol):
     """A forward-dynamics session over one robot's stream of observations.
 
-    Calls come in the order of time; an engine may remember earlier observations of the session.
+    Every observation is told once, in the order of time; predictions start from one of the last.
     """
 
     spec: EngineSpec
@@ -40,20 +48,42 @@ class WorldModel(Protocol):
     def open(self, robot: str, task: str) -> None:
         """Begin a session, forgetting any earlier one."""
 
-    def predict(self, observation: Observation, actions: ActionChunk) -> Prediction:
-        """What will be seen at each of the chunk's instants' ends.
+    def observe(self, observation: Observation) -> None:
+        """Take note of an instant; its primary picture, if any, is of `spec.size`."""
+
+    def predict(
+        self, observation: Observation, actions: ActionChunk, steps: Sequence[int] | None = None
+    ) -> Prediction:
+        """What will be seen at the end of the chunk's instants.
 
         Args:
-            observation: the instant to start from; its primary picture, if any, at `spec.size`.
-            actions: T = `spec.chunk` commands; `stamps_ns` are the T instants to predict.
+            observation: the instant to start from, one of the last `spec.chunk` + 1 observed.
+            actions: T commands, executed (hindsight) or planned (lookahead); `stamps_ns` are the
+                T instants that they lead to.
+            steps: which of these instants to predict, from 0; by default all.
 
         Raises:
             EngineError: the model cannot answer.
 
         """
 
+    def show(
+        self, observation: Observation, actions: ActionChunk, steps: Sequence[int]
+    ) -> NDArray[np.uint8]:
+        """The predicted pictures for people: (len(steps), H, W, 3) RGB at `spec.size`.
+
+        May take longer than `predict`.
+
+        Raises:
+            EngineError: the model cannot answer, or has no picture to start from.
+
+        """
+
     def residual(self, prediction: Prediction, step: int, actual: Picture) -> NDArray[np.float32]:
-        """Where the picture predicted for `step` (from 0) and the actual one part: (H, W) ≥ 0."""
+        """Where a prediction's frame `step` (from 0) and the actual picture part.
+
+        The actual picture is of `spec.size`; the residual, (H, W) ≥ 0, of `spec.residual_size`.
+        """
 
     def close(self) -> None:
         """End the session and give back what it holds."""

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Prediction
-from cosmos_flywheel.engines.persistence import Persistence, primary_picture
+from cosmos_flywheel.engines.persistence import Persistence, chosen_stamps, primary_picture
 
 LEAST_PX = 16
 """OpenCV's search reads outside of its memory on smaller pictures, or gives NaN."""
@@ -36,43 +40,56 @@ class Flow(Persistence):
         self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         rows, columns = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
         self._grid = np.stack([columns, rows])
-        self._before: Observation | None = None
-        self._before_grey: NDArray[np.uint8] | None = None
+        self._past: deque[Observation] = deque(maxlen=self.spec.chunk + 2)
 
     def open(self, robot: str, task: str) -> None:
         """Begin a session without a past."""
-        self._before = self._before_grey = None
+        self._past.clear()
 
-    def predict(self, observation: Observation, actions: ActionChunk) -> Prediction:
+    def observe(self, observation: Observation) -> None:
+        """Remember the last observations; motion is looked for when a prediction needs it."""
+        self._past.append(observation)
+
+    def predict(
+        self, observation: Observation, actions: ActionChunk, steps: Sequence[int] | None = None
+    ) -> Prediction:
         """Carry on the motion between the previous observation and this one."""
-        steps = len(actions.stamps_ns)
-        picture = primary_picture(observation)
-        grey = None if picture is None else _grey(picture)
-        before, before_grey = self._before, self._before_grey
-        self._before, self._before_grey = observation, grey
-        ahead = (actions.stamps_ns - observation.stamp_ns).astype(np.float64)
-        if before is None or not self._is_near(before, observation, ahead):
-            return super().predict(observation, actions)
+        stamps_ns = chosen_stamps(actions, steps)
+        before = self._observed_before(observation)
+        ahead = (stamps_ns - observation.stamp_ns).astype(np.float64)
+        if before is None or not self._is_near(before, observation, actions):
+            return super().predict(observation, actions, steps)
         ratios = (ahead / (observation.stamp_ns - before.stamp_ns)).astype(np.float32)
         velocity = observation.state - before.state
         state = observation.state + ratios[:, None] * velocity
-        frames = None
-        if picture is not None:
-            frames = np.broadcast_to(picture, (steps, *picture.shape))
-            if before_grey is not None and grey is not None:
-                frames = self._extrapolate(picture, grey, before_grey, ratios)
-        return Prediction(
-            observation.stamp_ns, self.spec.level, actions.stamps_ns, frames, None, state
-        )
+        frames = self._frames(observation, before, ratios)
+        return Prediction(observation.stamp_ns, self.spec.level, stamps_ns, frames, None, state)
 
     def close(self) -> None:
         """Forget the past."""
-        self._before = self._before_grey = None
+        self._past.clear()
+
+    def _observed_before(self, observation: Observation) -> Observation | None:
+        """The observation before this one, if both were told."""
+        for before, now in zip(self._past, islice(self._past, 1, None), strict=False):
+            if now.stamp_ns == observation.stamp_ns:
+                return before
+        return None
 
     @staticmethod
-    def _is_near(before: Observation, now: Observation, ahead: NDArray[np.float64]) -> bool:
+    def _is_near(before: Observation, now: Observation, actions: ActionChunk) -> bool:
         gap_ns = now.stamp_ns - before.stamp_ns
-        return bool(0 < gap_ns <= MAX_STEP * ahead[0])
+        return bool(0 < gap_ns <= MAX_STEP * (actions.stamps_ns[0] - now.stamp_ns))
+
+    def _frames(
+        self, observation: Observation, before: Observation, ratios: NDArray[np.float32]
+    ) -> NDArray[np.uint8] | None:
+        picture, earlier = primary_picture(observation), primary_picture(before)
+        if picture is None:
+            return None
+        if earlier is None:
+            return np.broadcast_to(picture, (len(ratios), *picture.shape))
+        return self._extrapolate(picture, _grey(picture), _grey(earlier), ratios)
 
     def _extrapolate(
         self,

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Prediction
 from cosmos_flywheel.engines.base import EngineSpec
@@ -45,15 +48,27 @@ class Persistence:
     def open(self, robot: str, task: str) -> None:
         """Begin a session; there is nothing to remember."""
 
-    def predict(self, observation: Observation, actions: ActionChunk) -> Prediction:
+    def observe(self, observation: Observation) -> None:
+        """Nothing to remember."""
+
+    def predict(
+        self, observation: Observation, actions: ActionChunk, steps: Sequence[int] | None = None
+    ) -> Prediction:
         """Repeat the observation at every instant."""
-        steps = len(actions.stamps_ns)
-        picture = primary_picture(observation)
-        frames = None if picture is None else np.broadcast_to(picture, (steps, *picture.shape))
-        state = np.broadcast_to(observation.state, (steps, *observation.state.shape))
-        return Prediction(
-            observation.stamp_ns, self.spec.level, actions.stamps_ns, frames, None, state
-        )
+        stamps_ns = chosen_stamps(actions, steps)
+        count, picture = len(stamps_ns), primary_picture(observation)
+        frames = None if picture is None else np.broadcast_to(picture, (count, *picture.shape))
+        state = np.broadcast_to(observation.state, (count, *observation.state.shape))
+        return Prediction(observation.stamp_ns, self.spec.level, stamps_ns, frames, None, state)
+
+    def show(
+        self, observation: Observation, actions: ActionChunk, steps: Sequence[int]
+    ) -> NDArray[np.uint8]:
+        """The predicted pictures themselves."""
+        frames = self.predict(observation, actions, steps).frames
+        if frames is None:
+            raise EngineError('nothing to show: the observation has no picture')
+        return frames
 
     def residual(self, prediction: Prediction, step: int, actual: Picture) -> NDArray[np.float32]:
         """Exposure-invariant difference, (H, W) in grey levels."""
@@ -62,6 +77,11 @@ class Persistence:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def chosen_stamps(actions: ActionChunk, steps: Sequence[int] | None) -> NDArray[np.int64]:
+    """The instants of a chunk that are asked for."""
+    return actions.stamps_ns if steps is None else actions.stamps_ns[list(steps)]
 
 
 def primary_picture(observation: Observation) -> Picture | None:

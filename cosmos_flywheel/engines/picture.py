@@ -14,6 +14,10 @@ GAIN_RANGE = (0.5, 2.0)
 """Exposure and white balance are forgiven within this gain; a covered lens is not."""
 BLUR_PX = 3
 """Box blur before comparing: sensor noise and half-pixel shifts are no surprise."""
+TOLERANCE = np.ones((3, 3), np.uint8)
+SURE_LEVELS = 8.0
+"""Unsureness of so many grey levels halves a residual; chosen on the simulated gantry
+(docs/experiments.md)."""
 
 
 def exposure_residual(predicted: Picture, actual: Picture) -> NDArray[np.float32]:
@@ -28,6 +32,34 @@ def exposure_residual(predicted: Picture, actual: Picture) -> NDArray[np.float32
     plain = _apart(expected, seen)
     matched = _apart(expected, _match(seen, expected))
     return matched if _typical(matched) < _typical(plain) else plain
+
+
+def tolerant_residual(
+    predicted: Picture, actual: Picture, unsure: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """What lies beyond the colours that were predicted within one px: (H, W) float32, levels.
+
+    A change of exposure or white balance is forgiven as in `exposure_residual`; an edge that is
+    off by less than a px as well. Where the prediction is unsure, less is made of it.
+
+    Args:
+        predicted: (H, W, 3) RGB.
+        actual: the same size.
+        unsure: (H, W) grey levels by which the prediction may be off; none is 0.
+
+    """
+    expected = predicted
+    matched = _match(actual, expected)
+    near = _typical(_apart(expected, matched)) < _typical(_apart(expected, actual))
+    seen = matched if near else actual
+    beyond = cv2.max(
+        cv2.subtract(seen, cv2.dilate(expected, TOLERANCE)),
+        cv2.subtract(cv2.erode(expected, TOLERANCE), seen),
+    )
+    levels = cv2.transform(beyond.astype(np.float32), np.full((1, 3), 1 / 3, np.float32))
+    if unsure is not None:
+        levels *= SURE_LEVELS / (SURE_LEVELS + unsure)
+    return np.asarray(levels, np.float32)
 
 
 def _match(seen: MatLike, expected: MatLike) -> MatLike:

@@ -54,9 +54,14 @@ def write_document(path: Path, document: Mapping[str, Any], name: str) -> None:
     """
     schemas.check(document, name, where=path.name)
     text = json.dumps(json.loads(canonical_json(document)), indent=2, sort_keys=True) + '\n'
+    write_bytes(path, text.encode('ascii'))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; OSError leaves nothing behind."""
     partial = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-        partial.write_text(text, encoding='ascii')
+        partial.write_bytes(data)
         sync(partial)
         os.replace(partial, path)
         sync(path.parent)

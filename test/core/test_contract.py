@@ -238,8 +238,9 @@ def test_a_shipped_robot_loads_travels_between_processes_and_fits_its_schema(nam
     assert ForkingPickler.loads(ForkingPickler.dumps(robot)) == robot
 
 
-def test_the_four_robots_are_shipped():
-    assert set(robot_names()) == {'diff_drive', 'droid', 'g1', 'mujoco_push'}
+def test_the_robots_are_shipped():
+    shipped = {'diff_drive', 'droid', 'g1', 'mujoco_push', 'sim_arm', 'sim_base'}
+    assert set(robot_names()) == shipped
     assert load_robot('droid').domain.id == 8
     assert load_robot('g1').domain is None
     assert len(load_robot('g1').tracking_pairs) == 26

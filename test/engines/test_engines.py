@@ -35,7 +35,8 @@ def observe(tick: float, picture: Picture | None = None, state: float = 0.0) -> 
 
 
 def predict(engine: WorldModel, observation: Observation, steps: int = 2) -> Prediction:
-    """Predict the next ticks, one period apart."""
+    """Tell an observation, and predict the next ticks, one period apart."""
+    engine.observe(observation)
     stamps = observation.stamp_ns + PERIOD_NS * np.arange(1, steps + 1)
     return engine.predict(observation, ActionChunk(stamps, np.zeros((steps, 1), np.float32)))
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,15 +16,25 @@ from cosmos_flywheel.core.types import Picture, Vector
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One tick beside what was predicted for it; whatever is unknown is None."""
+    """One tick beside what was predicted for it, from each horizon; the unknown is None."""
 
     tick: Tick
     predicted: Picture | None = None
-    """(H, W, 3) RGB, what the engine expected the primary camera to see."""
-    residual: NDArray[np.float32] | None = None
-    """(H, W) of the primary picture against its prediction, in grey levels."""
-    predicted_state: Vector | None = None
-    """(S,)."""
+    """(H, W, 3) RGB, what the engine expected the primary camera to see, nearest horizon."""
+    residuals: tuple[NDArray[np.float32] | None, ...] = ()
+    """By horizon, (H, W) of the primary picture against its prediction, in grey levels."""
+    predicted_states: tuple[Vector | None, ...] = ()
+    """By horizon, (S,)."""
+
+    @property
+    def residual(self) -> NDArray[np.float32] | None:
+        """The nearest horizon's."""
+        return self.residuals[0] if self.residuals else None
+
+    @property
+    def predicted_state(self) -> Vector | None:
+        """The nearest horizon's."""
+        return self.predicted_states[0] if self.predicted_states else None
 
 
 class Channel(Protocol):
@@ -45,6 +56,11 @@ class Channel(Protocol):
 
     def reset(self) -> None:
         """Forget the past: the clock began anew."""
+
+
+def ahead_in_words(ahead_s: Sequence[float], one_s: float) -> str:
+    """Which horizon an element is of, where there are several."""
+    return f' {one_s:.2g} s ahead' if len(ahead_s) > 1 else ''
 
 
 class Elementwise:

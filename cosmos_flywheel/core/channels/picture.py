@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
-from cosmos_flywheel.core.channels.base import Moment
+import numpy as np
+from numpy.typing import NDArray
+
+from cosmos_flywheel.core.channels.base import Moment, ahead_in_words
 from cosmos_flywheel.core.types import Vector
 
 BLOCK_PX = 8
-NEIGHBOURS = 2
-"""Motion that was normal two blocks away may come here."""
+STRIDE_PX = 4
+"""Blocks overlap by half: a small thing lies within at least one of them."""
+NEIGHBOURS = 4
+"""Motion that was normal so many strides away may come here."""
 QUIET_SHARE = 0.2
 """No block's normal size is below this share of the largest one: a corner where nothing ever
 moved must not alarm at the first shadow."""
@@ -19,47 +24,59 @@ FLOOR_LEVELS = 2.0
 
 
 class PictureChannel:
-    """Mean residual of each 8 × 8 block of the engine's picture, in grey levels.
+    """Mean residual of each 8 × 8 block of the compared picture, from each horizon, grey levels.
 
     Args:
-        size: (H, W) of the engine's pictures; a margin that fills no block is left out.
+        size: (H, W) of residuals; a margin that fills no half block is left out.
+        ahead_s: how far ahead the engine predicts, the nearest horizon first.
 
     """
 
     name = 'picture'
     adaptive = True
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.shape = size[0] // BLOCK_PX, size[1] // BLOCK_PX
+    def __init__(self, size: tuple[int, int], ahead_s: Sequence[float]) -> None:
+        self.shape = size[0] // STRIDE_PX - 1, size[1] // STRIDE_PX - 1
         rows, columns = self.shape
         self.elements = tuple(
-            _region(r / rows, c / columns) for r in range(rows) for c in range(columns)
+            _region(r / rows, c / columns) + ahead_in_words(ahead_s, one)
+            for one in ahead_s
+            for r in range(rows)
+            for c in range(columns)
         )
-        self.floors = np.full(rows * columns, FLOOR_LEVELS, np.float32)
+        self._horizons = len(ahead_s)
+        self.floors = np.full(len(self.elements), FLOOR_LEVELS, np.float32)
 
     def evidence(self, moment: Moment) -> Vector:
-        """Block means, row by row; all NaN without a prediction."""
-        if moment.residual is None:
-            return np.full(len(self.floors), np.nan, np.float32)
-        rows, columns = self.shape
-        residual = moment.residual[: rows * BLOCK_PX, : columns * BLOCK_PX]
-        blocks = residual.reshape(rows, BLOCK_PX, columns, BLOCK_PX)
-        means: Vector = blocks.mean(axis=(1, 3), dtype=np.float32).ravel()
-        return means
+        """Block means by horizon, row by row; NaN without a prediction."""
+        nothing = np.full(self.shape[0] * self.shape[1], np.nan, np.float32)
+        residuals = moment.residuals or (None,) * self._horizons
+        return np.concatenate([nothing if r is None else self._blocks(r) for r in residuals])
 
     def settle(self, sizes: Vector) -> Vector:
         """The largest of each block's neighbourhood, and never below a share of the largest."""
-        if not np.isfinite(sizes).any():
-            return self.floors
-        reach = 2 * NEIGHBOURS + 1
-        padded = np.pad(sizes.reshape(self.shape), NEIGHBOURS, mode='edge')
-        around = np.lib.stride_tricks.sliding_window_view(padded, (reach, reach))
-        largest = around.max(axis=(2, 3)).ravel()
-        settled: Vector = np.fmax(np.fmax(largest, QUIET_SHARE * np.nanmax(sizes)), self.floors)
-        return settled
+        parts = np.split(sizes, self._horizons)
+        return np.fmax(np.concatenate([self._settle(part) for part in parts]), self.floors)
 
     def reset(self) -> None:
         """Nothing is remembered here: the engine holds the past."""
+
+    def _blocks(self, residual: NDArray[np.float32]) -> Vector:
+        rows, columns = self.shape[0] + 1, self.shape[1] + 1
+        cut = residual[: rows * STRIDE_PX, : columns * STRIDE_PX]
+        cells = cut.reshape(rows, STRIDE_PX, columns, STRIDE_PX).mean((1, 3), dtype=np.float32)
+        pairs = cells[:-1] + cells[1:]
+        means: Vector = ((pairs[:, :-1] + pairs[:, 1:]) / 4).ravel()
+        return means
+
+    def _settle(self, sizes: Vector) -> Vector:
+        if not np.isfinite(sizes).any():
+            return np.zeros_like(sizes)
+        reach = 2 * NEIGHBOURS + 1
+        padded = np.pad(sizes.reshape(self.shape), NEIGHBOURS, mode='edge')
+        across = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=1).max(-1)
+        largest = np.lib.stride_tricks.sliding_window_view(across, reach, axis=0).max(-1).ravel()
+        return np.fmax(largest, QUIET_SHARE * np.nanmax(sizes))
 
 
 def _region(down: float, across: float) -> str:

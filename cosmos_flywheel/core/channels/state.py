@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cosmos_flywheel.core.channels.base import Elementwise, Moment
+from cosmos_flywheel.core.channels.base import Elementwise, Moment, ahead_in_words
 from cosmos_flywheel.core.types import Vector
 
 FLOOR = 2e-3
@@ -15,20 +15,22 @@ FLOOR = 2e-3
 
 
 class StateChannel(Elementwise):
-    """|predicted − measured| of every state element, in its own unit."""
+    """|predicted − measured| of every state element from each horizon, in its own unit."""
 
     name = 'state'
     adaptive = True
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.elements = tuple(names)
+    def __init__(self, names: Sequence[str], ahead_s: Sequence[float]) -> None:
+        self.elements = tuple(n + ahead_in_words(ahead_s, s) for s in ahead_s for n in names)
+        self._horizons = len(ahead_s)
         self.floors = np.full(len(self.elements), FLOOR, np.float32)
 
     def evidence(self, moment: Moment) -> Vector:
         """NaN for an element that was not predicted or not measured."""
-        if moment.predicted_state is None:
-            return np.full(len(self.floors), np.nan, np.float32)
-        difference: Vector = np.abs(moment.predicted_state - moment.tick.state)
+        nothing = np.full_like(moment.tick.state, np.nan)
+        states = moment.predicted_states or (None,) * self._horizons
+        predicted = np.concatenate([nothing if s is None else s for s in states])
+        difference: Vector = np.abs(predicted - np.tile(moment.tick.state, self._horizons))
         return difference
 
     def reset(self) -> None:

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ticks → moments: what was seen beside what had been to be expected, by the commands executed.
+
+Predictions are made when their instant has come, from what was known so many ticks before and the
+commands since. Nothing is read ahead: a moment holds what was known at its tick.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from cosmos_flywheel.core.channels import Moment
+from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.timeline import Tick
+from cosmos_flywheel.core.types import ActionChunk, Observation, Prediction
+from cosmos_flywheel.engines.base import WorldModel
+
+
+class Hindsight:
+    """Asks the engine what should be seen now, from each of its horizons ago."""
+
+    def __init__(self, robot: Robot, engine: WorldModel) -> None:
+        self._robot = robot
+        self._engine = engine
+        self._horizons = engine.spec.horizons
+        self._ticks: deque[Tick] = deque(maxlen=max(self._horizons) + 1)
+        engine.open(robot.name, robot.task)
+
+    def moment(self, tick: Tick) -> Moment:
+        """The tick beside its predictions; without them until the session has a past."""
+        if self._ticks and self._ticks[-1].segment != tick.segment:
+            self._ticks.clear()
+            self._engine.open(self._robot.name, self._robot.task)
+        self._ticks.append(tick)
+        self._engine.observe(_observation(tick))
+        predictions = [self._predict(horizon) for horizon in self._horizons]
+        residuals = [self._residual(one, tick) for one in predictions]
+        nearest = next((p for p in predictions if p is not None), None)
+        return Moment(
+            tick,
+            None if nearest is None or nearest.frames is None else nearest.frames[-1],
+            tuple(residuals),
+            tuple(None if p is None or p.state is None else p.state[-1] for p in predictions),
+        )
+
+    def show(self, moment: Moment) -> np.ndarray | None:
+        """The picture that was expected at the newest tick, for people; None without a past."""
+        horizon = self._horizons[0]
+        if len(self._ticks) <= horizon or moment.predicted is None:
+            return None
+        begin, chunk = self._chunk(horizon)
+        picture: np.ndarray = self._engine.show(_observation(begin), chunk, [horizon - 1])[0]
+        return picture
+
+    def _predict(self, horizon: int) -> Prediction | None:
+        if len(self._ticks) <= horizon:
+            return None
+        begin, chunk = self._chunk(horizon)
+        return self._engine.predict(_observation(begin), chunk, [horizon - 1])
+
+    def _chunk(self, horizon: int) -> tuple[Tick, ActionChunk]:
+        """The tick so many ago, and the commands from there to now."""
+        ticks: Sequence[Tick] = list(self._ticks)[-horizon - 1 :]
+        chunk = ActionChunk(
+            np.array([t.stamp_ns for t in ticks[1:]], np.int64),
+            np.stack([t.action for t in ticks[:-1]]),
+        )
+        return ticks[0], chunk
+
+    def _residual(self, prediction: Prediction | None, tick: Tick) -> np.ndarray | None:
+        if prediction is None or prediction.frames is None or tick.picture is None:
+            return None
+        residual: np.ndarray = self._engine.residual(prediction, 0, tick.picture)
+        return residual
+
+
+def _observation(tick: Tick) -> Observation:
+    """As engines are shown it: the primary picture only."""
+    pictures = {} if tick.picture is None else {'primary': tick.picture}
+    return Observation(tick.stamp_ns, pictures, tick.state, tick.action)
