@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cosmos_flywheel.bags.source import open_bag
+from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.capture.analysis import first_size
 from cosmos_flywheel.capture.watch import Watcher
 from cosmos_flywheel.capture.workers import Progress
@@ -104,8 +104,8 @@ def _fit(
         split,
         robot.tracking_pairs,
         about,
-        threads=os.cpu_count() or 1,
-        tell=progress and (lambda share: progress('networks', 100 * share)),
+        threads=int(os.environ.get('OMP_NUM_THREADS') or os.cpu_count() or 1),
+        tell=None if progress is None else (lambda share: progress('networks', 100 * share)),
     )
 
 
@@ -136,7 +136,7 @@ def _read(paths: Sequence[Path], robot: Robot) -> tuple[tuple[int, int], list[li
     return sizes[first], clips
 
 
-def _ticks(source, watcher: Watcher) -> Iterator[Tick]:  # type: ignore[no-untyped-def]
+def _ticks(source: BagSource, watcher: Watcher) -> Iterator[Tick]:
     for raw in source.messages(set(watcher.topics)):
         message = source.deserialize(raw)
         stamp_ns = watcher.stamp_ns(raw.topic, raw.log_ns, message)

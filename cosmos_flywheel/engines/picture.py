@@ -58,7 +58,7 @@ def tolerant_residual(
     )
     levels = cv2.transform(beyond.astype(np.float32), np.full((1, 3), 1 / 3, np.float32))
     if unsure is not None:
-        levels *= SURE_LEVELS / (SURE_LEVELS + unsure)
+        levels = levels * (SURE_LEVELS / (SURE_LEVELS + unsure))
     return np.asarray(levels, np.float32)
 
 

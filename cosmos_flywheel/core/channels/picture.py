@@ -56,7 +56,8 @@ class PictureChannel:
     def settle(self, sizes: Vector) -> Vector:
         """The largest of each block's neighbourhood, and never below a share of the largest."""
         parts = np.split(sizes, self._horizons)
-        return np.fmax(np.concatenate([self._settle(part) for part in parts]), self.floors)
+        settled: Vector = np.fmax(np.concatenate([self._settle(p) for p in parts]), self.floors)
+        return settled
 
     def reset(self) -> None:
         """Nothing is remembered here: the engine holds the past."""
@@ -76,7 +77,8 @@ class PictureChannel:
         padded = np.pad(sizes.reshape(self.shape), NEIGHBOURS, mode='edge')
         across = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=1).max(-1)
         largest = np.lib.stride_tricks.sliding_window_view(across, reach, axis=0).max(-1).ravel()
-        return np.fmax(largest, QUIET_SHARE * np.nanmax(sizes))
+        settled: Vector = np.fmax(largest, QUIET_SHARE * np.nanmax(sizes))
+        return settled
 
 
 def _region(down: float, across: float) -> str:

@@ -65,7 +65,8 @@ class Table:
         fits &= self.clip[ticks] == self.clip[ticks - 1]
         if clips is not None:
             fits &= np.isin(self.clip[ticks], list(clips))
-        return ticks[fits]
+        starts: NDArray[np.intp] = ticks[fits]
+        return starts
 
     def situation(self, ticks: NDArray[np.intp], steps: int) -> Situation:
         """What is known at these ticks, with the commands of so many more."""

@@ -111,17 +111,17 @@ class Eye:
             return None
         flow = self._search.calc(grey, before_grey, np.zeros((*self.size, 2), np.float32))
         if abs(periods - 1) > SAME_PERIOD:
-            flow /= np.float32(periods)
+            flow = np.asarray(flow / periods, np.float32)
         small_flow = cv2.resize(flow, SMALL[::-1], interpolation=cv2.INTER_AREA)
-        small_flow *= np.float32([SMALL[1] / self.size[1], SMALL[0] / self.size[0]])
+        scale = np.array([SMALL[1] / self.size[1], SMALL[0] / self.size[0]], np.float32)
         return Sight(
             picture,
             small,
             before_small,
             self.small_mean.copy(),
-            cv2.convertScaleAbs(self.large_mean),
+            np.asarray(cv2.convertScaleAbs(self.large_mean), np.uint8),
             np.asarray(flow, np.float32),
-            np.asarray(small_flow, np.float32),
+            np.asarray(small_flow * scale, np.float32),
         )
 
 
@@ -143,11 +143,11 @@ def foretell(fields: Floats, sight: Sight, steps: int) -> tuple[Picture, Floats]
         expects and of the change that it foretells.
 
     """
-    wide = cv2.resize(fields, SMALL[::-1], interpolation=cv2.INTER_LINEAR)
+    wide = _enlarge(fields, SMALL)
     picture = compose(wide, sight.small, sight.small_mean, sight.small_flow, steps)
     change = cv2.transform(cv2.absdiff(picture, sight.small), MEAN_COLOUR)
     unsure = 255 * SPREAD_SHARE * wide[..., 7] + CHANGE_SHARE * change
-    return cv2.convertScaleAbs(picture), np.asarray(unsure, np.float32)
+    return np.asarray(cv2.convertScaleAbs(picture), np.uint8), np.asarray(unsure, np.float32)
 
 
 def foretell_large(fields: Floats, sight: Sight, steps: int, blend: Floats) -> Picture:
@@ -162,15 +162,15 @@ def foretell_large(fields: Floats, sight: Sight, steps: int, blend: Floats) -> P
     """
     result = sight.large.astype(np.float32)
     for share, change in zip(blend, candidates(fields, sight, steps), strict=True):
-        cv2.accumulate(change * share, result)
-    return cv2.convertScaleAbs(np.clip(result, 0, 255))
+        result += share * change
+    return np.clip(np.rint(result), 0, 255).astype(np.uint8)
 
 
 def candidates(fields: Floats, sight: Sight, steps: int) -> Iterator[Floats]:
     """What each of CANDIDATES foretells, less the picture as seen: (H, W, 3) float32 each."""
     seen = sight.large.astype(np.float32)
     mean = sight.large_mean.astype(np.float32)
-    wide = cv2.resize(fields, seen.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    wide = _enlarge(fields, seen.shape[:2])
     carried = carry(seen, sight.flow * np.float32(steps))
     yield compose(wide, seen, mean, sight.flow, steps) - seen
     yield carried - seen
@@ -205,6 +205,10 @@ def carry(picture: Floats, motion: Floats) -> Floats:
         ),
         np.float32,
     )
+
+
+def _enlarge(fields: Floats, size: tuple[int, int]) -> Floats:
+    return np.asarray(cv2.resize(fields, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 _grids: dict[tuple[int, int], tuple[Floats, Floats]] = {}

@@ -61,14 +61,15 @@ class MotionModel:
     def width(self) -> int:
         """Numbers that `condition` gives."""
         states = len(self.state_mean)
-        return 3 * states + self.weights.shape[1] - 1 + len(HORIZONS) + 1
+        return int(3 * states + self.weights.shape[1] - 1 + len(HORIZONS) + 1)
 
     def change(self, situation: Situation, steps: int) -> Floats:
         """Expected change of state within so many ticks, (N, S), in spreads."""
         features = self._features(situation)
         shares = interpolate(steps)
         mixed = np.einsum('h,hfs->fs', shares, self.weights)
-        return np.clip(features @ mixed, -CLIP, CLIP, dtype=np.float32)
+        change: Floats = np.clip(features @ mixed, -CLIP, CLIP).astype(np.float32)
+        return change
 
     def predict(self, situation: Situation, steps: int) -> Floats:
         """Expected state so many ticks later, (N, S), in its own units; NaN where unknown."""
@@ -156,7 +157,8 @@ def interpolate(steps: int) -> Floats:
     if not 1 <= steps <= HORIZONS[-1]:
         raise ValueError(f'a horizon of {steps} ticks; give 1 to {HORIZONS[-1]}')
     place = np.interp(np.log2(steps), np.log2(HORIZONS), np.arange(len(HORIZONS)))
-    return np.clip(1 - np.abs(np.arange(len(HORIZONS)) - place), 0, 1).astype(np.float32)
+    shares: Floats = np.clip(1 - np.abs(np.arange(len(HORIZONS)) - place), 0, 1).astype(np.float32)
+    return shares
 
 
 def _ridge(

@@ -72,7 +72,10 @@ class Local:
         self._encoder = _open_network(model.encoder, 'encoder')
         self._decoder = _open_network(model.decoder, 'decoder')
         self._decoder_inputs = [i.name for i in self._decoder.get_inputs()]
-        self._forget()
+        self._eye = Eye(model.size)
+        self._seen_ns = 0
+        self._command = np.empty(0, np.float32)
+        self._past: deque[_Past] = deque(maxlen=max(COMPARED) + 2)
 
     def open(self, robot: str, task: str) -> None:
         """Begin a session without a past."""
@@ -172,7 +175,7 @@ class Local:
         self._eye = Eye(self.model.size)
         self._seen_ns = 0
         self._command = np.empty(0, np.float32)
-        self._past: deque[_Past] = deque(maxlen=max(COMPARED) + 2)
+        self._past.clear()
 
     def _find(self, observation: Observation) -> _Past:
         for past in reversed(self._past):

@@ -107,7 +107,7 @@ def fit_local(
         about.camera_size,
         about.clock_hz,
         motion,
-        np.tile(np.float32(BLEND_PRIOR), (len(HORIZONS), 1)),
+        np.tile(np.array(BLEND_PRIOR, np.float32), (len(HORIZONS), 1)),
         *_export(encoder, decoder, motion.width),
         {**about.fitted, 'steps': steps, 'ticks': len(table), 'torch': torch.__version__},
     )
@@ -137,7 +137,7 @@ def _train(
     """Fit both networks; returns how many steps were taken."""
     networks = nn.ModuleList([encoder, decoder]).train()
     starts = table.starts(HORIZONS[-1], clips)
-    steps = round(np.clip(STEPS_PER_TICK * len(starts), LEAST_STEPS, MOST_STEPS))
+    steps = min(max(round(STEPS_PER_TICK * len(starts)), LEAST_STEPS), MOST_STEPS)
     optimiser = torch.optim.AdamW(networks.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps, pct_start=0.15)
     mean = torch.optim.swa_utils.AveragedModel(
@@ -156,7 +156,7 @@ def _train(
             horizon = HORIZONS[index]
             loss = loss + batch.loss(decoder, features, motion, horizon, plain[horizon], draw)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
         optimiser.step()
         schedule.step()
