@@ -26,6 +26,7 @@ GAP_M = 0.6
 """Between pallet and robot, when it has docked."""
 
 SPEED_UP_M_S2, SLOW_DOWN_M_S2 = 0.9, 0.6
+LOOK_S = 1.8
 STANDING_M_S = 0.004
 """So slow is not worth a command."""
 
@@ -57,11 +58,12 @@ class Drive:
 def plan_drive(setup: Setup, hz: int) -> Drive:
     """Draw a drive: `SECONDS` long, with the passage of the task around x = 0."""
     chance = setup.chance('drive')
-    side = 1 if setup.chance('side').random() < 0.5 else -1
-    return _patrol(chance, side, hz) if setup.task == 'patrol' else _dock(chance, side, hz)
+    if setup.task == 'patrol':
+        return _patrol(chance, hz)
+    return _dock(chance, 1 if setup.chance('side').random() < 0.5 else -1, hz)
 
 
-def _patrol(chance: np.random.Generator, side: int, hz: int) -> Drive:
+def _patrol(chance: np.random.Generator, hz: int) -> Drive:
     """Along the aisle with gentle bends, half of the drives with a halt."""
     cruise = chance.uniform(0.5, 0.75)
     wave_m, phase = chance.uniform(2.0, 3.2), chance.uniform(0, 2 * np.pi)
@@ -87,6 +89,9 @@ def _patrol(chance: np.random.Generator, side: int, hz: int) -> Drive:
     ahead_m = chance.uniform(2.8, 3.4)
     poses[:, 0] -= poses[2 * hz, 0] + ahead_m
     poses[:, 1] -= poses[:, 1].mean() - start[1]
+    # The pallet is where the robot looks when things come out of the passage on the other side:
+    # they come into the picture as soon as they move, since it soon looks there again.
+    side = 1 if poses[round(LOOK_S * hz), 2] > 0 else -1
     return Drive(commands, poses, hz, side)
 
 

@@ -32,7 +32,7 @@ from cosmos_flywheel.sim.world import Setup, Span
 
 NEED_QUANTILE, NEED_S = 0.9, 3.0
 """What a drive needs of a wheel: the push that it seldom exceeds within the time to come."""
-PERSON_M_S, CAGE_M_S = 1.3, 1.1
+PERSON_M_S, CAGE_M_S = 1.4, 1.5
 LEAST_AWAY_M, MOST_DEEPER_M = 0.02, 0.4
 """Of a pallet that stands elsewhere; there is a wall behind it."""
 LEAST_CARTON_HALF_M = 0.06

@@ -21,7 +21,7 @@ CAMERA_M, CAMERA_HEIGHT_M = 0.27, 0.46
 """Before the axle and above the floor."""
 CAMERA_FOVY_DEG = 52.0
 CAMERA_DOWN_RAD = 0.13
-HALF_VIEW_RAD = 0.74
+HALF_VIEW_RAD = 0.71
 """To where the camera sees, left and right, with some air."""
 
 MASS_KG, INERTIA_KG_M2 = 27.0, 1.2
