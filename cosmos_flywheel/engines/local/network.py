@@ -168,7 +168,11 @@ def compose(
     top, left = corner[0] * cell, corner[1] * cell
     inside = (..., slice(top, top + SMALL[0]), slice(left, left + SMALL[1]))
     box = (BLUR - 1) * scale + 1
-    blurred = functional.avg_pool2d(carried, box, 1, box // 2, count_include_pad=False)
+    blurred = carried
+    for kernel in ((box, 1), (1, box)):
+        blurred = functional.avg_pool2d(
+            blurred, kernel, 1, (kernel[0] // 2, kernel[1] // 2), count_include_pad=False
+        )
     return (
         carried * wide[:, 3:4]
         + seen[inside] * wide[:, 4:5]

@@ -34,12 +34,12 @@ from cosmos_flywheel.engines.local.network import Decoder, Encoder, compose
 from cosmos_flywheel.engines.local.session import Local
 
 SEED = 0
-BATCH = 16
+BATCH = 8
 AT_ONCE = 3
 """Horizons per batch: the encoder's work is shared by them."""
 RATE, DECAY = 3e-3, 1e-2
 LEAST_STEPS, MOST_STEPS = 400, 1500
-STEPS_PER_TICK = 1.25
+STEPS_PER_TICK = 1.6
 """Few recordings are soon known by heart (docs/experiments.md)."""
 SPREAD_WEIGHT = 0.1
 RARE_SHARE, RARE_MOST = 0.7, 8.0
