@@ -9,7 +9,7 @@ DEMO := demo/bags/mujoco_push_faults
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: setup demo test lint format bench lock clean
+.PHONY: setup learn demo test lint format bench lock clean
 
 setup: .venv/installed
 
@@ -25,6 +25,13 @@ setup: .venv/installed
 .venv/installed: .venv/locked setup.py setup.cfg pyproject.toml $(wildcard msg/*.msg build_messages/*.py)
 	@echo 'building the messages and installing the package in place …'
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# What fitting engine local needs beside the lock; running a fitted model needs neither.
+learn: .venv/learn
+.venv/learn: .venv/installed
+	@echo 'adding torch and onnx …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 onnx
 	@touch $@
 
 demo: setup

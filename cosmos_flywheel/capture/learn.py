@@ -68,7 +68,7 @@ def learn(paths: Sequence[Path], robot: Robot, progress: Progress | None = None)
 
     """
     require_learning()
-    camera_size, clips = _read(paths, robot)
+    camera_size, clips = read_clips(paths, robot)
     parts = _split(len(paths))
     learnt, held_out = _cut(clips, parts)
     ticks = sum(len(c.large) for c in learnt)
@@ -109,7 +109,7 @@ def _fit(
     )
 
 
-def _read(paths: Sequence[Path], robot: Robot) -> tuple[tuple[int, int], list[list[Clip]]]:
+def read_clips(paths: Sequence[Path], robot: Robot) -> tuple[tuple[int, int], list[list[Clip]]]:
     """The cameras' size and every bag's clips."""
     sizes: dict[Path, tuple[int, int]] = {}
     clips = []

@@ -10,7 +10,16 @@ from cosmos_flywheel.engines.flow import Flow
 from cosmos_flywheel.engines.local import Local, LocalModel
 from cosmos_flywheel.engines.persistence import Persistence
 
-__all__ = ['ENGINES', 'LEVELS', 'EngineSpec', 'Local', 'LocalModel', 'WorldModel', 'make_engine']
+__all__ = [
+    'ENGINES',
+    'LEVELS',
+    'EngineSpec',
+    'Flow',
+    'Local',
+    'LocalModel',
+    'WorldModel',
+    'make_engine',
+]
 
 ENGINES: dict[str, type[Persistence]] = {'persistence': Persistence, 'flow': Flow}
 """By level name, those that need no weights."""
