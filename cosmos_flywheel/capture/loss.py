@@ -17,7 +17,8 @@ class Loss:
     topic: str
     stamp_ns: int
     reason: str
-    """`undecodable`, `not_finite`, `out_of_order`, `clock_reset`, `resized`, `unreadable`."""
+    """`undecodable`, `not_finite`, `out_of_order`, `clock_reset`, `resized`, `unreadable`,
+    `not_judged`."""
     detail: str
 
 

@@ -20,6 +20,7 @@ from cosmos_flywheel.core.channels import (
     Channel,
     ClockChannel,
     Moment,
+    OutcomeChannel,
     PictureChannel,
     StateChannel,
     StreamChannel,
@@ -62,6 +63,7 @@ class Watcher:
         self._losses: list[Loss] = []
         self._sizes: dict[str, tuple[int, int]] = {}
         self._clock = ClockChannel(self.watched)
+        self._outcome = OutcomeChannel(robot.outcomes, topics)
         self._apart_ns = 0
         self._offsets_ns: dict[int, int] = {}
         """By segment: headers' clock minus recorder's, 0 if they are about the same."""
@@ -101,6 +103,8 @@ class Watcher:
                 ticks += self._take_values(source, reader, stamp_ns, message)
         if self._timeline.segment != segment:
             self._offsets_ns[self._timeline.segment] = self._apart_ns
+        for problem in self._outcome.arrived(topic, stamp_ns, message, self._timeline.segment):
+            self._lose(topic, stamp_ns, 'not_judged', problem)
         return self._moments(ticks)
 
     def finish(self) -> list[Moment]:
@@ -161,6 +165,8 @@ class Watcher:
             )
         yield StreamChannel(self.watched, tuple(self.cameras.values()))
         yield self._clock
+        if self._outcome.elements:
+            yield self._outcome
 
     def _ahead(self) -> tuple[float, ...]:
         """How far ahead predictions are compared, in seconds."""

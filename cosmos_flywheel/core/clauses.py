@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -96,15 +95,6 @@ class ActionContract:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """A topic that says whether the task went well; its rule is carried as it is written."""
-
-    topic: str
-    field: str
-    rule: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Cosmos:
     """How the robot is shown to Cosmos 3."""
 
@@ -147,11 +137,6 @@ def cameras_from(section: Section) -> tuple[Camera, ...]:
             'cameras', f'need one with "primary: true", not {len(primaries)}: {named}'
         )
     return tuple(sorted(found, key=lambda camera: not camera.primary))
-
-
-def outcome_from(section: Section) -> Outcome:
-    """Read one item of `outcome`."""
-    return Outcome(section.text('topic'), section.text('field'), section.mapping('rule'))
 
 
 def cosmos_from(section: Section, state_names: tuple[str, ...]) -> Cosmos:

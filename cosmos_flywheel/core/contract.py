@@ -19,16 +19,15 @@ from cosmos_flywheel.core.clauses import (
     Camera,
     Clock,
     Cosmos,
-    Outcome,
     action_from,
     cameras_from,
     clock_from,
     cosmos_from,
-    outcome_from,
 )
 from cosmos_flywheel.core.domains import DOMAINS, Domain
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.lineage import config_hash
+from cosmos_flywheel.core.outcome import Outcome, outcomes_from
 from cosmos_flywheel.core.rotation import matrix_from_quaternion, pose_from_parts
 from cosmos_flywheel.core.settings import Section, nearest
 from cosmos_flywheel.core.source import KEYS as SOURCE_KEYS
@@ -100,7 +99,7 @@ class Robot:
                 [camera.topic for camera in self.cameras]
                 + [source.topic for source in sources]
                 + [topic for source in sources for topic in source.context_topics]
-                + [outcome.topic for outcome in self.outcomes]
+                + [topic for outcome in self.outcomes for topic in outcome.topics]
             )
         )
 
@@ -160,7 +159,6 @@ _ACTION_KEYS = (
     'sources', 'kind', 'frame', 'rotation', 'rate_hz', 'gripper', 'normaliser', 'tracks',
 )  # fmt: skip
 _COSMOS_KEYS = ('domain', 'view_layout', 'fps', 'chunk', 'resolution_tier', 'pose')
-_OUTCOME_KEYS = ('topic', 'field', 'rule')
 
 
 def _robot(section: Section, read_text: ReadText) -> Robot:
@@ -182,7 +180,7 @@ def _robot(section: Section, read_text: ReadText) -> Robot:
         action_sources=action_sources,
         action=contract,
         tracking_pairs=_tracks(action, contract.kind, action_sources, state_sources),
-        outcomes=tuple(map(outcome_from, section.listed_sections('outcome', _OUTCOME_KEYS))),
+        outcomes=outcomes_from(section),
         cosmos=cosmos,
     )
 

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import math
-import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cosmos_flywheel.capture.triggers.field import FieldPath, Plain, field_names
 from cosmos_flywheel.capture.triggers.stretch import Judgement, Timing, Word
+from cosmos_flywheel.core.comparison import COMPARISONS, compare
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.field_path import FieldPath, Plain, field_names
 
 DIAGNOSTICS = '/diagnostics'
 DIAGNOSTICS_HOLD_S = 3.0
@@ -24,12 +24,8 @@ LONGEST_TEXT = 200
 _LEVELS = {'WARN': (1, 2), 'ERROR': (2,), 'STALE': (3,)}
 """Levels of diagnostic_msgs/DiagnosticStatus that a word stands for; WARN includes ERROR."""
 _LEVEL_WORDS = {1: 'WARN', 2: 'ERROR', 3: 'STALE'}
-_COMPARISONS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
-    'equals': (operator.eq, 'is'),
-    'not_equals': (operator.ne, 'is not'),
-    'above': (operator.gt, 'above'),
-    'below': (operator.lt, 'below'),
-}
+_LIMITS = ('equals', 'not_equals', 'above', 'below')
+"""Those of `COMPARISONS` that a trigger may name."""
 
 
 class Rule(Protocol):
@@ -79,16 +75,13 @@ class FieldRule:
             yield Judgement(Word.HAPPENED if self.changes else Word.HOLDS, self._say(value))
 
     def _compare(self, value: Plain, name: str) -> bool:
-        limit = self.limits[name]
-        if isinstance(value, str) != isinstance(limit, str):
-            raise ConfigError(
-                f'field {self.path.text!r} is {value!r} and cannot be compared with {limit!r} '
-                f'({name}); write text in quotes and numbers without'
-            )
-        return _COMPARISONS[name][0](value, limit)
+        try:
+            return compare(value, name, self.limits[name])
+        except ConfigError as error:
+            raise ConfigError(f'field {self.path.text!r} is {error}') from error
 
     def _say(self, value: Plain) -> str:
-        wanted = [f'{_COMPARISONS[name][1]} {limit}' for name, limit in self.limits.items()]
+        wanted = [f'{COMPARISONS[name].words} {limit}' for name, limit in self.limits.items()]
         said = f'{self.path.text} = {value}'[:LONGEST_TEXT]
         if self.changes:
             wanted.append('changed')
@@ -164,7 +157,7 @@ def _field_rule(entry: Mapping[str, Any]) -> FieldRule:
     changes = entry.get('changes', False)
     if changes and entry.get('for_s'):
         raise ConfigError('changes happens at an instant; leave out for_s')
-    limits = {name: entry[name] for name in _COMPARISONS if name in entry}
+    limits = {name: entry[name] for name in _LIMITS if name in entry}
     path = FieldPath.parse(entry['field'])
     return FieldRule(entry['topic'], _timing(entry, entry.get('for_s', 0)), path, limits, changes)
 
@@ -202,7 +195,7 @@ _MAKERS: dict[str, Callable[[Mapping[str, Any]], Rule]] = {
     'mark': _mark_rule,
 }
 KINDS: dict[str, tuple[str, ...]] = {
-    'field': ('topic', 'field', *_COMPARISONS, 'changes', 'for_s', 'hold_s'),
+    'field': ('topic', 'field', *_LIMITS, 'changes', 'for_s', 'hold_s'),
     'diagnostics': ('topic', 'level', 'status_name', 'hold_s'),
     'silence': ('topic', 'longer_than_s', 'armed', 'hold_s'),
     'mark': ('topic', 'text', 'hold_s'),

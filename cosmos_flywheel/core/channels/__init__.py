@@ -3,6 +3,7 @@
 
 from cosmos_flywheel.core.channels.base import Channel, Moment
 from cosmos_flywheel.core.channels.clock import ClockChannel
+from cosmos_flywheel.core.channels.outcome import OutcomeChannel
 from cosmos_flywheel.core.channels.picture import PictureChannel
 from cosmos_flywheel.core.channels.state import StateChannel
 from cosmos_flywheel.core.channels.stream import StreamChannel
@@ -12,6 +13,7 @@ __all__ = [
     'Channel',
     'ClockChannel',
     'Moment',
+    'OutcomeChannel',
     'PictureChannel',
     'StateChannel',
     'StreamChannel',

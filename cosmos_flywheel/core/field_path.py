@@ -17,7 +17,19 @@ from cosmos_flywheel.core.settings import nearest
 
 Plain = bool | int | float | str
 
-_PART = re.compile(r'(?P<name>[A-Za-z][A-Za-z0-9_]*)(\[(?P<index>[0-9]{1,9})\])?')
+NAMING_FIELDS = ('name', 'names', 'joint_names')
+"""Lists of these names say what the other lists of a message are about, as in a JointState."""
+
+_FIELD, _PLACE = r'[A-Za-z][A-Za-z0-9_]*', r'[0-9]{1,9}|[^\[\]0-9+-][^\[\]]{0,199}'
+_PART = re.compile(rf'(?P<name>{_FIELD})(\[(?P<place>{_PLACE})\])?')
+_PATH = re.compile(rf'{_FIELD}(\[({_PLACE})\])?(\.{_FIELD}(\[({_PLACE})\])?)*')
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One place of a list, by its name in the list of names beside it."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +37,25 @@ class FieldPath:
     """Names and indices from a message down to one value."""
 
     text: str
-    steps: tuple[str | int, ...]
+    steps: tuple[str | int | Named, ...]
 
     @classmethod
     def parse(cls, text: str) -> FieldPath:
-        """Raises ConfigError unless the text is names and indices joined by dots."""
-        steps: list[str | int] = []
-        for part in text.split('.'):
-            match = _PART.fullmatch(part)
-            if match is None:
-                raise ConfigError(
-                    f'field {text!r} is no path; write names and indices such as status[0].level'
-                )
+        """Raises ConfigError unless the text is names and indices joined by dots.
+
+        In brackets stands a number from 0, or a name: `position[elbow]` of a JointState.
+        """
+        if not _PATH.fullmatch(text):
+            raise ConfigError(
+                f'field {text!r} is no path; write names and indices such as status[0].level '
+                'or position[elbow]'
+            )
+        steps: list[str | int | Named] = []
+        for match in _PART.finditer(text):
             steps.append(match['name'])
-            if match['index'] is not None:
-                steps.append(int(match['index']))
+            place = match['place']
+            if place is not None:
+                steps.append(int(place) if place.isdecimal() else Named(place))
         return cls(text, tuple(steps))
 
     def read(self, message: object) -> Plain | None:
@@ -48,17 +64,20 @@ class FieldPath:
         Raises ConfigError if the message has no such field, or if it is not a single value.
         """
         value: Any = message
+        owner: Any = None
         for step in self.steps:
             if isinstance(step, str):
-                value = self._field(value, step)
-            elif not _is_list(value):
+                owner, value = value, self._field(value, step)
+                continue
+            if not _is_list(value):
+                said = step.name if isinstance(step, Named) else step
                 raise ConfigError(
-                    f'field {self.text!r}: there is no list at [{step}]; leave it out'
+                    f'field {self.text!r}: there is no list at [{said}]; leave it out'
                 )
-            elif step >= len(value):
+            place = self._place(owner, step.name) if isinstance(step, Named) else step
+            if place >= len(value):
                 return None
-            else:
-                value = value[step]
+            value = value[place]
         return self._plain(value)
 
     def _field(self, value: object, name: str) -> object:
@@ -69,6 +88,21 @@ class FieldPath:
                 f'field {self.text!r}: {kind} has no {name!r}; {nearest(name, known)}'
             )
         return getattr(value, name)
+
+    def _place(self, owner: object, name: str) -> int:
+        """Where a name stands in the list of names beside the list that is asked."""
+        naming = next((n for n in NAMING_FIELDS if n in field_names(owner)), None)
+        if naming is None:
+            raise ConfigError(
+                f'field {self.text!r}: {type(owner).__name__} has no list of names; '
+                'write an index such as [0]'
+            )
+        names = list(getattr(owner, naming))
+        if name not in names:
+            raise ConfigError(
+                f'field {self.text!r}: there is no {name!r}; {nearest(name, map(str, names))}'
+            )
+        return names.index(name)
 
     def _plain(self, value: Any) -> Plain:
         if isinstance(value, bytes) and len(value) == 1:  # how rclpy gives the type byte
