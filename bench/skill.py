@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much better than persistence the next pictures are foretold, and what actions contribute.
 
-Skill is 1 − MSE / MSE of persistence over RGB pictures of 320 × 192 px, k ticks of the robot file's
-clock ahead, on episodes that were not fitted on: the second half of DROID's only episode, parts of
-the nominal bags of the other sets, and drives of the simulated base. `local` is fitted here, by the
-function behind `flywheel fit`; it is asked as live nodes would ask it, with planned commands. Then
-the same with the commands of another moment of the episode: what is lost is what actions give.
-Intervals are 95 % bootstrap over episodes; where there is one episode, over eighths of it.
+Skill is 1 − MSE / MSE of persistence over RGB pictures of 320 × 192 px, k ticks of the robot
+file's clock ahead, on episodes that were not fitted on: the second half of DROID's only episode,
+parts of the nominal bags of the other sets, and drives of the simulated base. `local` is fitted
+here, by the function behind `flywheel fit`; it is asked as live nodes would ask it, with planned
+commands. Then the same with the commands of another moment of the episode: what is lost is what
+actions give. Intervals are 95 % bootstrap over episodes; where there is one, over eighths of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def judge(one: Set, model: LocalModel) -> dict[str, dict[int, dict[str, Any]]]:
 def eighths(clip: Clip) -> list[Clip]:
     """A long episode as several, for the interval."""
     borders = np.linspace(0, len(clip.large), EIGHTHS + 1).astype(int)
-    return [clip.part(a, b) for a, b in zip(borders[:-1], borders[1:], strict=True)]
+    return [clip.part(a, b) for a, b in pairwise(borders.tolist())]
 
 
 def errors(engine: WorldModel, clip: Clip, shuffled: bool) -> dict[int, tuple[float, float]]:
