@@ -9,9 +9,9 @@ outcome:
     bad: {starts_with: failed}
   - name: empty grasp
     topic: /joint_states
-    field: position[gripper]
+    field: 'position[gripper]'
     bad: {below: 0.002, for_s: 0.3}
-    while: {topic: /joint_commands, field: position[gripper], below: 0.004}
+    while: {topic: /joint_commands, field: 'position[gripper]', below: 0.004}
 ```
 """
 

@@ -18,9 +18,23 @@ from cosmos_flywheel.core.outcome import Outcome
 from cosmos_flywheel.core.types import Vector
 
 BROKEN = 2.0
-"""Evidence of a rule that is broken; one that only begins to be stays below 1."""
+"""Evidence of a rule that is broken."""
+MOST_WAITED = 0.99
+"""Evidence of a rule whose patience lasts; 1 would be its limit."""
 MOST_WAITING = 10_000
 """Messages that may wait for their tick; a clock that runs ahead must not fill the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """What one message says of one condition: at its stamp, and from then on."""
+
+    segment: int
+    stamp_ns: int
+    watch: int
+    condition: int
+    now: bool | None
+    after: bool | None
 
 
 @dataclass(slots=True)
@@ -39,6 +53,14 @@ class _Watch:
         self.verdicts = [None] * len(self.rule.conditions)
         self.since_ns = None
 
+    def take(self, word: _Word) -> float:
+        """The worst until this word, at it and just after it."""
+        degrees = [self.judge(word.stamp_ns)]
+        for verdict in dict.fromkeys((word.now, word.after)):
+            self.verdicts[word.condition] = verdict
+            degrees.append(self.judge(word.stamp_ns))
+        return float(np.fmax.reduce(degrees))
+
     def judge(self, at_ns: int) -> float:
         """0 while it is good, below 1 while patience lasts, then `BROKEN`; NaN while unknown."""
         bad = self._is_bad()
@@ -48,7 +70,9 @@ class _Watch:
         if self.since_ns is None:
             self.since_ns = at_ns
         bad_ns = max(0, at_ns - self.since_ns)
-        return BROKEN if bad_ns >= self.rule.patience_ns else bad_ns / self.rule.patience_ns
+        if bad_ns >= self.rule.patience_ns:
+            return BROKEN
+        return min(bad_ns / self.rule.patience_ns, MOST_WAITED)
 
     def _is_bad(self) -> bool | None:
         own, *guards = self.verdicts
@@ -59,18 +83,6 @@ class _Watch:
         if own is None:  # what must come within some time is also missed if nothing ever comes
             return True if self.rule.is_good and self.rule.patience_ns else None
         return own != self.rule.is_good
-
-
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """What one message says of one condition: at its stamp, and from then on."""
-
-    segment: int
-    stamp_ns: int
-    watch: int
-    condition: int
-    now: bool | None
-    after: bool | None
 
 
 class OutcomeChannel(Elementwise):
@@ -137,10 +149,8 @@ class OutcomeChannel(Elementwise):
         tick = moment.tick
         worst = np.full(len(self.elements), np.nan, np.float32)
         for word in self._due(tick.segment, tick.stamp_ns):
-            watch = self._watches[word.watch]
-            for verdict in dict.fromkeys((word.now, word.after)):
-                watch.verdicts[word.condition] = verdict
-                worst[word.watch] = np.fmax(worst[word.watch], watch.judge(word.stamp_ns))
+            degree = self._watches[word.watch].take(word)
+            worst[word.watch] = np.fmax(worst[word.watch], degree)
         now = [watch.judge(tick.stamp_ns) for watch in self._watches]
         worst = np.fmax(worst, np.array(now, np.float32))
         worst[self._blind] = np.nan
