@@ -3,9 +3,10 @@
 
 All bags of the data set, faulty ones included, are copied several times with shifted stamps, so
 that each copy is another recording. Harvest (processes started, episodes, catalogue and report
-written) and decode-only use the same bags and the same two processes, one after the other. Peak
-memory is that of one process that harvests one long bag alone: a recording played forwards and
-backwards in turn, which alarms at many turns and so is full of episodes.
+written) by each engine and decode-only use the same bags and the same two processes, one after the
+other. Peak memory is that of one process that harvests one long bag alone with the slowest engine:
+a recording played forwards and backwards in turn, which alarms at many turns and so is full of
+episodes. Engine local is left out where torch is not there to fit it.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
-from common import ROBOTS, Bench, begin, print_table
+from common import ROBOTS, begin, print_table
 from mcap.writer import CompressionType, Writer
 
 from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.source import BagSource, RawMessage, find_bags, open_bag
-from cosmos_flywheel.capture.fit import fit
+from cosmos_flywheel.capture.fit import fit_judge
 from cosmos_flywheel.capture.harvest import Plan, harvest
+from cosmos_flywheel.capture.learn import require_learning
 from cosmos_flywheel.capture.model import Judge, working_size
 from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.store.robots import load_robot
 
 WORKERS = 2
 NS = 1_000_000_000
-LEAST_SPEED = 20.0
+LEAST_SPEED = {'flow': 20.0, 'local': 8.0}
+"""By engine, the slower one last."""
 MOST_MEMORY_MB = 1000
 SETS = ('g1_pick_bottle', 'mujoco_push_faults')
 """The first that is there is used; only the first is 320×240 at 30 Hz."""
@@ -46,8 +50,7 @@ def main() -> int:
     folder = next(bench.data / name for name in SETS if (bench.data / name).is_dir())
     robot = load_robot(ROBOTS[folder.name])
     nominal = find_bags([folder / 'nominal'])
-    calibration = fit(nominal[:5], robot, 'flow', workers=WORKERS)
-    judge = Judge('flow', calibration, calibration.size)
+    judges = fit_judges(nominal, robot)
     copies, long_s = (4, 120) if bench.quick else (8, 3600)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -58,20 +61,61 @@ def main() -> int:
         ]
         seconds, pictures = measure(bags)
         decode_s = time_decode(bags, robot)
-        harvest_s, predictions = time_harvest(bags, robot, judge, work / 'out')
-        memory_mb, memory_bag_s = peak_memory(nominal[0], work, long_s, robot, judge)
-    report(
-        bench,
-        folder.name,
-        seconds,
-        pictures,
-        decode_s,
-        harvest_s,
-        predictions,
-        memory_mb,
-        memory_bag_s,
+        harvests = {
+            level: time_harvest(bags, robot, judge, work / level)
+            for level, judge in judges.items()
+        }
+        slowest = list(judges.values())[-1]
+        memory_mb, memory_bag_s = peak_memory(nominal[0], work, long_s, robot, slowest)
+    print_table(
+        [
+            ('what', 'value'),
+            (
+                'data',
+                f'{folder.name}, {pictures / seconds:.1f} pictures a second, {seconds:.0f} s',
+            ),
+            ('decode only', f'{seconds / decode_s:.1f} bag-seconds a second'),
+            *(
+                (f'harvest, engine {level}', f'{seconds / wall_s:.1f} bag-seconds a second')
+                for level, (wall_s, _) in harvests.items()
+            ),
+            *(
+                (f'predictions, {level}', f'{count / seconds:.1f} a bag-second')
+                for level, (_, count) in harvests.items()
+            ),
+            ('peak memory', f'{memory_mb:.0f} MB on a bag of {memory_bag_s:.0f} s'),
+        ]
     )
+    bench.figures |= {
+        'set': folder.name,
+        'pictures_per_s': round(pictures / seconds, 2),
+        'bag_s': round(seconds, 1),
+        'decode_only_x': round(seconds / decode_s, 2),
+        'peak_memory_mb': round(memory_mb),
+        'memory_bag_s': round(memory_bag_s),
+    }
+    for level, (wall_s, count) in harvests.items():
+        speed = seconds / wall_s
+        bench.figures[level] = {
+            'harvest_x': round(speed, 2),
+            'ratio': round(speed * decode_s / seconds, 3),
+            'predictions_per_bag_s': round(count / seconds, 2),
+        }
+        least = LEAST_SPEED[level]
+        bench.bars[f'{level}: at least {least:g} bag-seconds a second'] = speed >= least
+    bench.bars['under 1 GB'] = memory_mb < MOST_MEMORY_MB
     return bench.finish()
+
+
+def fit_judges(nominal: list[Path], robot: Robot) -> dict[str, Judge]:
+    """By engine: fitted on the set's nominal bags, as `flywheel fit` does."""
+    levels = list(LEAST_SPEED)
+    try:
+        require_learning()
+    except ConfigError as error:
+        print(f'engine local is left out: {error}')
+        levels.remove('local')
+    return {level: fit_judge(nominal, robot, level, workers=WORKERS) for level in levels}
 
 
 def write_copy(bag: Path, path: Path, number: int) -> Path:
@@ -173,48 +217,6 @@ def harvest_alone(path: Path, robot: Robot, judge: Judge, out: Path) -> float:
     harvest([path], lambda _: Plan(robot, judge), out)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == 'darwin' else 1e3)
-
-
-def report(
-    bench: Bench,
-    name: str,
-    seconds: float,
-    pictures: int,
-    decode_s: float,
-    harvest_s: float,
-    predictions: int,
-    memory_mb: float,
-    memory_bag_s: float,
-) -> None:
-    """The table, the figures and the bars."""
-    speed, decode_speed = seconds / harvest_s, seconds / decode_s
-    print_table(
-        [
-            ('what', 'value'),
-            (
-                'data',
-                f'{name}, {pictures / seconds:.1f} pictures a second, {seconds:.0f} s of bags',
-            ),
-            ('decode only', f'{decode_speed:.1f} bag-seconds a second, {WORKERS} processes'),
-            ('harvest, flow engine', f'{speed:.1f} bag-seconds a second, {WORKERS} processes'),
-            ('harvest / decode only', f'{speed / decode_speed:.2f}'),
-            ('predictions', f'{predictions / seconds:.1f} a bag-second'),
-            ('peak memory', f'{memory_mb:.0f} MB on a bag of {memory_bag_s:.0f} s'),
-        ]
-    )
-    bench.figures |= {
-        'set': name,
-        'pictures_per_s': round(pictures / seconds, 2),
-        'bag_s': round(seconds, 1),
-        'harvest_x': round(speed, 2),
-        'decode_only_x': round(decode_speed, 2),
-        'ratio': round(speed / decode_speed, 3),
-        'predictions_per_bag_s': round(predictions / seconds, 2),
-        'peak_memory_mb': round(memory_mb),
-        'memory_bag_s': round(memory_bag_s),
-    }
-    bench.bars['at least 20 bag-seconds a second'] = speed >= LEAST_SPEED
-    bench.bars['under 1 GB'] = memory_mb < MOST_MEMORY_MB
 
 
 if __name__ == '__main__':

@@ -63,7 +63,7 @@ def main() -> int:
     rows: list[tuple[object, ...]] = [('set', 'engine', *(f'k = {k}' for k in STEPS))]
     with tempfile.TemporaryDirectory() as scratch:
         for one in sets(bench, Path(scratch)):
-            with ProgressLine('networks') as progress:
+            with ProgressLine('fitting the networks', bags=False) as progress:
                 model = learn(one.fitted, one.robot, progress).model
             found = judge(one, model)
             bench.figures[one.name] = found

@@ -68,15 +68,18 @@ def fit_judge(
     *,
     workers: int = 1,
     progress: Progress | None = None,
+    learning: Progress | None = None,
 ) -> Judge:
     """Fit the engine, if it learns, and then what is normal for it.
+
+    `learning` is told how far the engine is, `progress` afterwards how far each bag is.
 
     Raises:
         BagError, ConfigError: as `fit`; also if what engine local needs is not installed.
 
     """
     cv2.setNumThreads(1)
-    learnt = learn(paths, robot, progress) if level == Local.level else None
+    learnt = learn(paths, robot, learning) if level == Local.level else None
     jobs = _open_all(paths, robot, level, learnt)
     if progress is not None:
         progress.expect({str(job.path): job.duration_s for job in jobs})

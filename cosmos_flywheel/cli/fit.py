@@ -54,8 +54,13 @@ def run(args: argparse.Namespace) -> int:
         require_free(args.out)
     robot = load_robot(args.robot)
     paths = find_bags(args.bags)
-    with ProgressLine('nominal bags') as progress:
-        judge = fit_judge(paths, robot, args.engine, workers=args.workers, progress=progress)
+    with (
+        ProgressLine('fitting the networks', bags=False) as learning,
+        ProgressLine('nominal bags') as progress,
+    ):
+        judge = fit_judge(
+            paths, robot, args.engine, workers=args.workers, progress=progress, learning=learning
+        )
     calibration = judge.calibration
     assert calibration is not None
     path = save_judge(calibration, args.out, judge.local)

@@ -19,22 +19,25 @@ class ProgressLine:
     """Shows how far a long job is; a context manager.
 
     Args:
-        unit: what the parts are called.
+        unit: what the parts are called, or, where they are not bags, what is being done.
+        bags: whether the parts are seconds of bags, so that a speed can be told.
         stream: where the line is shown; by default what standard error is at this moment.
 
     """
 
-    def __init__(self, unit: str, stream: TextIO | None = None) -> None:
+    def __init__(self, unit: str, stream: TextIO | None = None, *, bags: bool = True) -> None:
         self._sizes: dict[str, float] = {}
         self._done: dict[str, float] = {}
         self._unit = unit
+        self._bags = bags
         self._stream = stream or sys.stderr
         self._began_s = self._shown_s = time.monotonic()
         self._live = self._stream.isatty()
 
     def expect(self, seconds: Mapping[str, float]) -> None:
-        """All parts by name, and how many seconds each has."""
+        """All parts by name, and how many seconds each has; the time counts from now."""
         self._sizes = dict(seconds)
+        self._began_s = time.monotonic()
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -63,6 +66,8 @@ class ProgressLine:
         elapsed_s = max(now_s - self._began_s, 1e-3)
         left = f'  {clock(elapsed_s * (1 - share) / share)} left' if share > 0 else ''
         bar = '█' * round(BAR * share) + '░' * (BAR - round(BAR * share))
+        if not self._bags:
+            return f'{bar} {share:4.0%}  {self._unit}{left}'
         return (
             f'{bar} {share:4.0%}  {finished}/{len(self._sizes)} {self._unit}  '
             f'{done_s / elapsed_s:.1f}× real time{left}'
