@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,10 +17,12 @@ from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.learn import Learnt, learn
 from cosmos_flywheel.capture.model import Judge, settings_hash, working_size
 from cosmos_flywheel.capture.workers import Progress, Tell, work_all
-from cosmos_flywheel.core.calibration import Calibration, calibrate_channel
+from cosmos_flywheel.core.calibration import Calibration, Recording, calibrate
 from cosmos_flywheel.core.channels import Channel
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, ConfigError
+from cosmos_flywheel.core.promise import BUDGET_PER_HOUR
+from cosmos_flywheel.core.suspects import Suspect, find_suspects
 from cosmos_flywheel.core.types import Vector
 from cosmos_flywheel.engines import Local
 
@@ -35,8 +38,6 @@ class Job:
     judge: Judge
 
 
-PREDICTED = ('picture', 'state')
-"""Channels whose evidence is optimistic on recordings that the engine was fitted on."""
 Evidence = Mapping[str, Vector]
 """(T, n) by channel name."""
 
@@ -69,6 +70,7 @@ def fit_judge(
     workers: int = 1,
     progress: Progress | None = None,
     learning: Progress | None = None,
+    budget_per_hour: float = BUDGET_PER_HOUR,
 ) -> Judge:
     """Fit the engine, if it learns, and then what is normal for it.
 
@@ -87,39 +89,53 @@ def fit_judge(
     nominal = [found[job.bag_id] for job in jobs]
     _require_alike(paths, nominal)
     judge = jobs[0].judge
-    spec = judge.make_engine(None).spec
+    watched = _channels(jobs[0])
+    suspects = find_suspects(watched, nominal)
+    left_out = {s.recording for s in suspects}
+    recordings = [
+        r
+        for i, evidence in enumerate(nominal)
+        if i not in left_out
+        for r in _recordings(evidence, i, learnt)
+    ]
+    channels, promise = calibrate(watched, recordings, robot.clock.hz, budget_per_hour)
     calibration = Calibration(
         robot=robot.name,
-        engine={'level': spec.level, 'sha256': spec.sha256},
-        size=spec.size,
+        engine={'level': judge.level, 'sha256': judge.engine_sha256},
+        size=judge.make_engine(None).spec.size,
         clock_hz=robot.clock.hz,
         settings_hash=settings_hash(robot),
         nominal={
             'bags': sorted(job.bag_id for job in jobs),
             'bag_count': len(jobs),
             'hours': round(sum(job.duration_s for job in jobs) / 3600, 6),
+            'suspects': [_suspect(jobs[s.recording], s) for s in suspects],
         },
-        channels={
-            c.name: calibrate_channel(c, *_recordings(c, nominal, learnt))
-            for c in _channels(jobs[0])
-        },
+        channels=channels,
+        promise=promise,
     )
     return replace(judge, calibration=calibration)
 
 
-def _recordings(
-    channel: Channel, nominal: Sequence[Evidence], learnt: Learnt | None
-) -> tuple[list[Vector], list[Vector]]:
-    """A channel's evidence by recording: of those that decide, and of those learnt from."""
-    rows = [evidence[channel.name] for evidence in nominal]
-    if learnt is None or channel.name not in PREDICTED:
-        return rows, []
-    if learnt.seen:
-        unseen = [r for i, r in enumerate(rows) if i not in learnt.seen]
-        return unseen, [rows[i] for i in sorted(learnt.seen)]
-    borders = [round(learnt.seen_share * len(r)) for r in rows]
-    unseen = [r[border:] for r, border in zip(rows, borders, strict=True)]
-    return unseen, [r[:border] for r, border in zip(rows, borders, strict=True)]
+def _recordings(evidence: Evidence, index: int, learnt: Learnt | None) -> list[Recording]:
+    """A bag's evidence, apart what the engine was fitted on."""
+    if learnt is None or learnt.seen:
+        return [Recording(evidence, learnt is not None and index in learnt.seen)]
+    border = round(learnt.seen_share * min(len(rows) for rows in evidence.values()))
+    return [
+        Recording({name: rows[:border] for name, rows in evidence.items()}, seen=True),
+        Recording({name: rows[border:] for name, rows in evidence.items()}),
+    ]
+
+
+def _suspect(job: Job, suspect: Suspect) -> dict[str, Any]:
+    return {
+        'bag': job.bag_id,
+        'name': job.path.name,
+        'channel': suspect.channel,
+        'element': suspect.element,
+        'times': round(suspect.times, 2),
+    }
 
 
 def _open_all(paths: Sequence[Path], robot: Robot, level: str, learnt: Learnt | None) -> list[Job]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, table
 from cosmos_flywheel.core.calibration import Calibration
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.promise import BUDGET_PER_HOUR
 from cosmos_flywheel.engines import LEVELS
 from cosmos_flywheel.store.robots import load_robot
 
@@ -43,6 +45,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one a core)'
     )
+    parser.add_argument(
+        '--budget',
+        type=float,
+        default=BUDGET_PER_HOUR,
+        metavar='N',
+        help='false alarms an hour to promise where the bags are enough (default: %(default)g)',
+    )
     parser.set_defaults(run=run)
 
 
@@ -50,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     """Fit, write the model folder, and print what was learnt."""
     if args.workers < 1:
         raise ConfigError(f'--workers {args.workers}: give at least 1')
+    if not 0 < args.budget < math.inf:
+        raise ConfigError(f'--budget {args.budget:g}: give a number above 0, such as 1')
     if not args.force:
         require_free(args.out)
     robot = load_robot(args.robot)
@@ -59,7 +70,13 @@ def run(args: argparse.Namespace) -> int:
         ProgressLine('nominal bags') as progress,
     ):
         judge = fit_judge(
-            paths, robot, args.engine, workers=args.workers, progress=progress, learning=learning
+            paths,
+            robot,
+            args.engine,
+            workers=args.workers,
+            progress=progress,
+            learning=learning,
+            budget_per_hour=args.budget,
         )
     calibration = judge.calibration
     assert calibration is not None
@@ -76,9 +93,20 @@ def _lines(calibration: Calibration) -> Iterator[str]:
         for name, c in calibration.channels.items()
     ]
     yield from table(rows, right=(1, 2, 3))
-    minutes = 60 * calibration.nominal['hours']
+    nominal = calibration.nominal
     yield ''
-    yield (
-        f'{calibration.nominal["bag_count"]} nominal bags, {minutes:.1f} minutes: too few to '
-        f'prove a false-alarm rate, so no threshold is guaranteed'
-    )
+    for suspect in nominal['suspects']:
+        yield (
+            f'left out: {suspect["name"]} looks as if something went wrong in it: '
+            f'{suspect["channel"]} of {suspect["element"]} is {suspect["times"]:.1f} times what '
+            f'the others agree on; look at it, and leave it away if so'
+        )
+    used = nominal['bag_count'] - len(nominal['suspects'])
+    yield f'{used} nominal bags, {60 * nominal["hours"]:.1f} minutes'
+    if used == 1:
+        yield (
+            'one bag only: its own largest score is the threshold, and what it does not show will '
+            'alarm; give five or more'
+        )
+    if calibration.promise is not None:
+        yield calibration.promise.in_words()

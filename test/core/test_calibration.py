@@ -18,6 +18,8 @@ from cosmos_flywheel.core.calibration import (
     SCHEMA,
     Calibration,
     ChannelCalibration,
+    Recording,
+    calibrate,
     calibrate_channel,
 )
 from cosmos_flywheel.core.errors import ConfigError
@@ -142,3 +144,56 @@ def test_what_is_normal_does_not_change_while_watching():
     before = norm.normal(0)
     norm.learn(0, vector(500), alarm=False)
     assert norm.normal(10**9) is before
+
+
+def nominal_hours(hours: float, seed: int = 0) -> list[Recording]:
+    """Bags of ten minutes at 1 Hz whose scores are alike."""
+    draw = np.random.default_rng(seed)
+    return [
+        Recording({'state': np.abs(draw.normal(size=(600, 1))).astype(np.float32)})
+        for _ in range(round(6 * hours))
+    ]
+
+
+def test_hours_of_recordings_prove_what_minutes_do_not():
+    channel = make_channel()
+    _, short = calibrate([channel], nominal_hours(1), 1.0, budget_per_hour=2)
+    known, long = calibrate([channel], nominal_hours(20), 1.0, budget_per_hour=2)
+    assert not short.guaranteed
+    assert short.missing_hours > 0
+    assert long.guaranteed
+    assert long.missing_hours == 0
+    assert long.proved_per_hour == 2
+    assert known['state'].guaranteed
+    assert known['state'].margin == 1
+
+
+def test_a_guaranteed_threshold_keeps_its_budget_on_new_recordings():
+    channel = make_channel()
+    known, promise = calibrate([channel], nominal_hours(20), 1.0, budget_per_hour=2)
+    fresh = np.concatenate([r.evidence['state'] for r in nominal_hours(50, seed=1)])
+    scores = (fresh / np.array(known['state'].scale, np.float32)).reshape(-1, 10)
+    alarms = int((scores.max(1) > known['state'].threshold).sum())
+    assert 0 < alarms / 50 <= promise.budget_per_hour
+
+
+def test_what_the_engine_was_fitted_on_proves_nothing():
+    learnt = [Recording(r.evidence, seen=True) for r in nominal_hours(20)]
+    _, promise = calibrate([make_channel()], learnt, 1.0, budget_per_hour=2)
+    assert promise.tested_blocks == 0
+    assert not promise.guaranteed
+
+
+def test_a_held_out_part_says_what_is_proved():
+    _, promise = calibrate([make_channel()], nominal_hours(1), 1.0)
+    assert promise.tested_blocks == 180
+    assert promise.tested_alarms <= 3
+    assert 1 < promise.proved_per_hour < 20
+    assert 'not guaranteed' in promise.in_words()
+
+
+def test_one_recording_alone_is_taken_as_it_is_and_proves_nothing():
+    known, promise = calibrate([make_channel()], nominal_hours(1)[:1], 1.0)
+    assert known['state'].nominal_max == 1
+    assert promise.tested_blocks == 0
+    assert 'nothing is proved' in promise.in_words()
