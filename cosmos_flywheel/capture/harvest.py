@@ -19,6 +19,7 @@ from socket import gethostname
 from typing import Any
 
 import cv2
+import numpy as np
 
 import cosmos_flywheel
 from cosmos_flywheel import schemas
@@ -42,6 +43,7 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, FlywheelError, SchemaError, StoreError
 from cosmos_flywheel.core.lineage import canonical_json, config_hash, sha256_hex
 from cosmos_flywheel.core.scoring import SCORING_REVISION
+from cosmos_flywheel.core.staleness import StaleTest
 from cosmos_flywheel.store.catalogue import BAGS, Catalogue
 from cosmos_flywheel.store.connection import CATALOGUE
 from cosmos_flywheel.store.episodes import iter_episodes, sweep
@@ -153,10 +155,46 @@ def harvest(
                 catalogue.add_episode(episode)
             catalogue.add_bag(found.bag)
             done[job.path] = found
+    for path, watched in noted_stale([j for j in jobs if j.path in done], done).items():
+        done[path] = watched
     found_in = [(job, done[job.path]) for job in jobs if job.path in done]
     result = _result(out, shown_names(paths), found_in, unread)
     write_report(result, out / REPORT)
     return _document(paths, done, unread), result
+
+
+def noted_stale(jobs: Sequence[Job], done: Mapping[Path, Watched]) -> dict[Path, Watched]:
+    """The bags in which a calibration turns out to be stale, with a note that says so.
+
+    Bags count in the order in which they were recorded, whoever watched them when.
+    """
+    noted: dict[Path, Watched] = {}
+    tests: dict[str, StaleTest] = {}
+    for job in sorted(jobs, key=lambda j: (done[j.path].bag.start_ns or 0, j.bag_id)):
+        calibration = job.plan.judge.calibration
+        if calibration is None:
+            continue
+        test = tests.setdefault(calibration.id, StaleTest(calibration))
+        before, watched = test.stale, done[job.path]
+        _feed(test, watched)
+        if test.stale and not before:
+            note = (
+                f'calibration {calibration.id} is stale from this bag on ({test.channel} is not '
+                f'what it was): fit again on nominal bags of now'
+            )
+            trace = replace(watched.trace, notes=(*watched.trace.notes, note))
+            noted[job.path] = replace(watched, trace=trace)
+    return noted
+
+
+def _feed(test: StaleTest, watched: Watched) -> None:
+    channels = watched.trace.channels
+    alarms: np.ndarray = np.any([c.scores > c.thresholds for c in channels], axis=0)
+    stamps_ns = (watched.bag.start_ns or 0) + np.rint(watched.trace.times_s * 1e9).astype(np.int64)
+    for index, stamp_ns in enumerate(stamps_ns.tolist()):
+        scores = {c.name: float(c.scores[index]) for c in channels}
+        test.take(stamp_ns, scores, alarm=bool(alarms[index]))
+    test.end_block()
 
 
 def _claim(out: Path) -> None:

@@ -17,6 +17,7 @@ from cosmos_flywheel.bags.stamp import header_stamp_ns
 from cosmos_flywheel.capture.hindsight import Hindsight
 from cosmos_flywheel.capture.loss import Loss
 from cosmos_flywheel.core.channels import (
+    ActionChannel,
     Channel,
     ClockChannel,
     Moment,
@@ -28,6 +29,7 @@ from cosmos_flywheel.core.channels import (
 )
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError, PictureError
+from cosmos_flywheel.core.prior import Prior
 from cosmos_flywheel.core.source import Source, SourceReader
 from cosmos_flywheel.core.timeline import NS, Tick, Timeline, Value
 from cosmos_flywheel.core.types import Picture
@@ -47,10 +49,17 @@ class Watcher:
         robot: which topics mean what.
         engine: a world model, opened here; the caller closes it.
         topics: those of the robot's topics that this source has.
+        prior: what the robot is usually told; without one, actions surprise nobody.
 
     """
 
-    def __init__(self, robot: Robot, engine: WorldModel, topics: Collection[str]) -> None:
+    def __init__(
+        self,
+        robot: Robot,
+        engine: WorldModel,
+        topics: Collection[str],
+        prior: Prior | None = None,
+    ) -> None:
         self.robot = robot
         self.engine = engine
         self.cameras = {c.topic: c.name for c in robot.cameras if c.topic in topics}
@@ -64,6 +73,7 @@ class Watcher:
         self._sizes: dict[str, tuple[int, int]] = {}
         self._clock = ClockChannel(self.watched)
         self._outcome = OutcomeChannel(robot.outcomes, topics)
+        self._prior = prior
         self._apart_ns = 0
         self._offsets_ns: dict[int, int] = {}
         """By segment: headers' clock minus recorder's, 0 if they are about the same."""
@@ -163,6 +173,8 @@ class Watcher:
                 robot.clock.hz,
                 [units[s] for s in reached],
             )
+        if has_action and self._prior is not None:
+            yield ActionChannel(robot.action_names, self._prior)
         yield StreamChannel(self.watched, tuple(self.cameras.values()))
         yield self._clock
         if self._outcome.elements:
