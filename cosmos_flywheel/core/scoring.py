@@ -49,6 +49,7 @@ UNCALIBRATED = {
     'stream_health': Cautious(2.0, 1.0),
     'clock_health': Cautious(1.0, 1.0),
     'outcome': Cautious(1.0, 1.0),
+    'action_surprise': Cautious(2.0, 1.0),
 }
 """By channel. Chosen so that the nominal bags of the project's data sets are (almost) silent;
 `bench/first_harvest.py` prints what is still let through."""
