@@ -19,6 +19,8 @@ HORIZONS = (1, 2, 4, 8, 16)
 FOLDS = 5
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Regularisation that is tried, per sample; cross-validation chooses for every horizon."""
+OTHERS_MUST_GAIN = 0.9
+"""Other joints are looked at only where that takes a tenth off the held-out error."""
 CLIP = 6.0
 """Standard deviations; a jump beyond them (an angle that wraps) says nothing linear."""
 SPEED_GAIN = 4.0
@@ -138,11 +140,12 @@ def fit_motion(
     mean = _known(np.nanmean(_some(first.state), 0))
     spread = _known(np.nanstd(_some(first.state), 0)) + LEAST_SPREAD
     command_spread = _known(np.nanstd(_some(first.command), 0)) + LEAST_SPREAD
+    own = _own(len(mean), first.command.shape[1], pairs)
     weights = []
     for (situation, later), group in zip(examples, groups, strict=True):
         inputs = features(situation, spread, command_spread, pairs)
         wanted = np.clip(_known((later - situation.state) / spread), -CLIP, CLIP)
-        weights.append(_ridge(inputs.astype(np.float64), wanted.astype(np.float64), group))
+        weights.append(_ridge(inputs.astype(np.float64), wanted.astype(np.float64), group, own))
     return MotionModel(
         mean.astype(np.float32),
         spread.astype(np.float32),
@@ -162,22 +165,62 @@ def interpolate(steps: int) -> Floats:
 
 
 def _ridge(
-    inputs: NDArray[np.float64], wanted: NDArray[np.float64], group: NDArray[np.intp]
+    inputs: NDArray[np.float64],
+    wanted: NDArray[np.float64],
+    group: NDArray[np.intp],
+    own: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Weights (F, S) at the strength that predicts left-out recordings best."""
+    """Weights (F, S), each state by all features or by its own only, whichever foretells better.
+
+    A joint that follows its command needs no other joint's; a few recordings make other joints
+    look as if they helped.
+    """
     many = len(np.unique(group)) > 1
     fold = group % FOLDS if many else np.arange(len(group)) * FOLDS // max(len(group), 1)
-    errors = []
-    for strength in STRENGTHS:
-        error = 0.0
-        for left_out in np.unique(fold):
-            kept = fold != left_out
-            if not kept.any():
-                continue
-            weights = _solve(inputs[kept], wanted[kept], strength)
-            error += float(((inputs[~kept] @ weights - wanted[~kept]) ** 2).sum())
-        errors.append(error)
-    return _solve(inputs, wanted, STRENGTHS[int(np.argmin(errors))])
+    masks = (own, np.ones_like(own))
+    errors = np.zeros((len(masks), len(STRENGTHS), wanted.shape[1]))
+    for left_out in np.unique(fold):
+        kept = fold != left_out
+        if not kept.any():
+            continue
+        for i, mask in enumerate(masks):
+            for j, strength in enumerate(STRENGTHS):
+                weights = _solve_masked(inputs[kept], wanted[kept], strength, mask)
+                errors[i, j] += ((inputs[~kept] @ weights - wanted[~kept]) ** 2).sum(0)
+    best = []
+    for i, mask in enumerate(masks):
+        strength = STRENGTHS[int(errors[i].sum(1).argmin())]
+        best.append(_solve_masked(inputs, wanted, strength, mask))
+    least = errors.sum(2).argmin(1)
+    chosen = errors[1, least[1]] < OTHERS_MUST_GAIN * errors[0, least[0]]
+    return np.where(chosen, best[1], best[0])
+
+
+def _solve_masked(
+    inputs: NDArray[np.float64],
+    wanted: NDArray[np.float64],
+    strength: float,
+    mask: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """Ridge with only those (F, S) weights that the mask allows."""
+    if mask.all():
+        return _solve(inputs, wanted, strength)
+    weights = np.zeros(mask.shape)
+    for state in range(mask.shape[1]):
+        kept = mask[:, state]
+        weights[kept, state] = _solve(inputs[:, kept], wanted[:, state], strength)
+    return weights
+
+
+def _own(states: int, commands: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Which features are a state's own: (F, S), rows as `features` lays them out."""
+    told = np.zeros((commands, states), bool)
+    ahead = np.zeros((len(pairs), states), bool)
+    for index, (command, state) in enumerate(pairs):
+        told[command, state] = ahead[index, state] = True
+    return np.concatenate(
+        [np.ones((1, states), bool), np.eye(states, dtype=bool), told, ahead, ahead]
+    )
 
 
 def _solve(
