@@ -5,8 +5,9 @@ Two views that miss different failures, chosen by measurement (`docs/channels.md
 
 - *step*: ridge regression from the last second to the next action, element by element. It sees
   commands that answer the state otherwise than usual.
-- *course*: the distance of the last four seconds, whitened by their principal axes, to the
-  nearest nominal ones. It sees steps that are each usual in an order that is not.
+- *course*: the distance of the last four seconds, or a little more for one who goes slowly,
+  whitened by their principal axes, to the nearest nominal ones. It sees steps that are each
+  usual in an order that is not.
 
 Each is told in multiples of the largest value that a nominal recording reached when it was held
 out, so that a value of 1 means as unlike as nominal recordings are to one another.
@@ -39,6 +40,8 @@ SMOOTH_S = 0.5
 """Errors of so long count together: one tick's jitter of a command is nothing, a course is."""
 COURSE_S, COURSE_SAMPLES = 4.0, 9
 """What is held against nominal courses; shorter recordings have none."""
+PACES = (1.0, 1.2, 1.4, 1.7)
+"""A course that takes so many times as long is the same course: to go slowly is no failure."""
 MOST_AXES = 48
 """Principal axes of a course that are kept: with 24, a threshold hangs on which ones they are."""
 LEAST_VARIANCE = 1e-6
@@ -104,7 +107,7 @@ class Prior:
     @property
     def past_ticks(self) -> int:
         """So many ticks, the newest included, decide what `evidence` says of the newest."""
-        return round(max(COURSE_S, STEP_S + SMOOTH_S) * self.hz) + 2
+        return round(COURSE_S * PACES[-1] * self.hz) + 2
 
     def evidence(self, recording: Recording) -> Vector:
         """(T, A + 1): by action, how unlike its next step is; last, how unlike the course is.
@@ -113,6 +116,11 @@ class Prior:
         """
         evidence: Vector = (_judge(self, recording) / self.scale).astype(np.float32)
         return evidence
+
+    def newest(self, recording: Recording) -> Vector:
+        """(A + 1,): the last row of `evidence`, sooner."""
+        newest: Vector = (_judge(self, recording, last=1)[-1] / self.scale).astype(np.float32)
+        return newest
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, for a file of arrays."""
@@ -176,16 +184,30 @@ def held_out_evidence(recordings: Sequence[Recording], hz: float) -> list[Vector
     return [found[i] for i in range(len(recordings))]
 
 
-def _judge(prior: Prior, recording: Recording) -> Numbers:
-    """(T, A + 1): root mean square errors of the steps, distances of the courses; no scale."""
+def _judge(prior: Prior, recording: Recording, last: int = 0) -> Numbers:
+    """(T, A + 1): root mean square errors of the steps, distances of the courses; no scale.
+
+    With `last`, courses of so many ticks at the end of a run; 0 for all.
+    """
     found = np.full((len(recording.stamps_ns), len(prior.scale)), np.nan)
     ticks = max(1, round(SMOOTH_S * prior.hz))
     for run, stamps_ns, rows in _placed(prior, recording):
         past, moved = _step_pairs(prior, stamps_ns, recording.actions[run], rows)
         found[run, :-1] = np.sqrt(trailing_mean((moved - past @ prior.weights) ** 2, ticks))
-        courses = windows(stamps_ns, rows, COURSE_S, COURSE_SAMPLES, prior.hz)
-        found[run, -1] = _distances(courses @ prior.axes, prior.courses)
+        found[run, -1][-last:] = _apart(prior, stamps_ns, rows, last)
     return found
+
+
+def _apart(prior: Prior, stamps_ns: Stamps, rows: Numbers, last: int) -> Numbers:
+    """(T or `last`,): how far each course is from the nearest nominal one, at any pace."""
+    by_pace = [
+        _distances(
+            windows(stamps_ns, rows, COURSE_S * pace, COURSE_SAMPLES, prior.hz, last) @ prior.axes,
+            prior.courses,
+        )
+        for pace in PACES
+    ]
+    return np.where(np.isnan(by_pace[0]), np.nan, np.fmin.reduce(by_pace, axis=0))
 
 
 def _fit(recordings: Sequence[Recording], hz: float, ridge: float) -> Prior:

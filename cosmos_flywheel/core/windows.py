@@ -26,7 +26,9 @@ def runs(stamps_ns: Stamps) -> Iterator[slice]:
             yield slice(start, stop)
 
 
-def windows(stamps_ns: Stamps, rows: Numbers, seconds: float, samples: int, hz: float) -> Numbers:
+def windows(
+    stamps_ns: Stamps, rows: Numbers, seconds: float, samples: int, hz: float, last: int = 0
+) -> Numbers:
     """Each tick's past by samples evenly spread, oldest first.
 
     Args:
@@ -35,18 +37,19 @@ def windows(stamps_ns: Stamps, rows: Numbers, seconds: float, samples: int, hz: 
         seconds: how far back.
         samples: how many, the tick itself included.
         hz: of the ticks.
+        last: only of so many ticks at the end; 0 for all.
 
     Returns:
-        (T, samples · n), NaN where no tick lies within a period of a sample's instant.
+        (T or `last`, samples · n), NaN where no tick lies within a period of a sample's instant.
 
     """
     period_ns = round(NS / hz)
     offsets_ns = np.linspace(-seconds * NS, 0, samples).round().astype(np.int64)
-    wanted_ns = stamps_ns[:, None] + offsets_ns
+    wanted_ns = stamps_ns[-last:, None] + offsets_ns
     places = np.maximum(np.searchsorted(stamps_ns, wanted_ns + period_ns // 2, 'right') - 1, 0)
     apart_ns = np.abs(stamps_ns[places] - wanted_ns)
     taken = np.where((apart_ns <= period_ns)[..., None], rows[places], np.nan)
-    return taken.reshape(len(rows), samples * rows.shape[1])
+    return taken.reshape(len(wanted_ns), samples * rows.shape[1])
 
 
 def steps(stamps_ns: Stamps, rows: Numbers, hz: float) -> Numbers:

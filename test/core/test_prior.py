@@ -44,6 +44,25 @@ def test_commands_that_no_nominal_recording_gave_are_a_surprise(prior, reach, ha
     assert min(peak(prior, recording(seed, reach, hand)) for seed in range(100, 110)) > 3
 
 
+def slowed(recording: Recording, pace: float) -> Recording:
+    """The same way from the second second on, `pace` times as slowly."""
+    at = np.arange(round(20 + 60 * pace))
+    wanted = np.where(at < 20, at, 20 + (at - 20) / pace)
+    rows = [
+        np.stack([np.interp(wanted, np.arange(80), column) for column in part.T], axis=1)
+        for part in (recording.states, recording.actions)
+    ]
+    return Recording(at * PERIOD_NS, *(part.astype(np.float32) for part in rows))
+
+
+@pytest.mark.parametrize('pace', [1.2, 1.4, 1.6])
+def test_the_same_course_at_a_slower_pace_is_less_of_a_surprise(prior, monkeypatch, pace):
+    slow = slowed(recording(100), pace)
+    forgiven = np.nanmax(prior.evidence(slow)[:, 2])
+    monkeypatch.setattr(module, 'PACES', (1.0,))
+    assert forgiven < 0.9 * np.nanmax(prior.evidence(slow)[:, 2])
+
+
 def test_a_step_is_told_of_the_action_that_took_it(prior):
     odd = recording(100)
     odd.actions[60, 1] += 0.5
@@ -153,6 +172,11 @@ def test_courses_are_capped(monkeypatch):
     prior = fit_prior(nominal(), HZ)
     assert len(prior.courses) == 50
     assert peak(prior, recording(100, TURNS_BACK)) > 3
+
+
+def test_the_newest_is_the_last_row(prior):
+    odd = recording(100, TURNS_BACK)
+    assert np.allclose(prior.newest(odd), prior.evidence(odd)[-1])
 
 
 def test_it_comes_back_from_arrays_as_it_was(prior):

@@ -50,8 +50,7 @@ class ActionChannel(Elementwise):
             np.stack([t.state for t in self._past]),
             np.stack([t.action for t in self._past]),
         )
-        newest: Vector = self._prior.evidence(recording)[-1]
-        return newest
+        return self._prior.newest(recording)
 
     def reset(self) -> None:
         """Forget the past."""
