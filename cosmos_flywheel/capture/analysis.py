@@ -22,8 +22,9 @@ from cosmos_flywheel.capture.watch import Watcher
 from cosmos_flywheel.core.channels import Moment
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, PictureError
+from cosmos_flywheel.core.prior import Recording
 from cosmos_flywheel.core.scoring import Scorer, running_norms
-from cosmos_flywheel.core.timeline import NS
+from cosmos_flywheel.core.timeline import NS, Tick
 from cosmos_flywheel.core.types import ChannelScore, Vector
 
 FIRST_PICTURES = 100
@@ -76,7 +77,7 @@ class Analysis:
         self.settings = settings
         topics = {name for name, t in source.topics.items() if t.count and t.readable}
         self.engine = judge.make_engine(first_size(source, robot))
-        self.watcher = Watcher(robot, self.engine, topics)
+        self.watcher = Watcher(robot, self.engine, topics, judge.prior)
         channels = self.watcher.channels
         norms = (
             running_norms(channels, robot.clock.hz)
@@ -215,17 +216,26 @@ def first_size(source: BagSource, robot: Robot) -> tuple[int, int] | None:
     return None
 
 
-def collect_evidence(analysis: Analysis) -> dict[str, Vector]:
-    """Every channel's evidence along a whole bag: (T, n) float32 by channel name."""
+def collect_evidence(analysis: Analysis) -> tuple[dict[str, Vector], Recording]:
+    """Every channel's evidence along a whole bag, (T, n) by channel name, and its ticks."""
     channels = analysis.scorer.channels
     rows: dict[str, list[Vector]] = {channel.name: [] for channel in channels}
+    ticks: list[Tick] = []
     segment = 0
     for moment in analysis.moments():
+        ticks.append(moment.tick)
         if moment.tick.segment != segment:
             segment = moment.tick.segment
             analysis.scorer.reset()
         for channel in channels:
             rows[channel.name].append(channel.evidence(moment))
-    return {
+    evidence = {
         c.name: np.array(rows[c.name], np.float32).reshape(-1, len(c.elements)) for c in channels
     }
+    robot = analysis.robot
+    recording = Recording(
+        np.array([t.stamp_ns for t in ticks], np.int64),
+        np.array([t.state for t in ticks], np.float32).reshape(-1, len(robot.state_names)),
+        np.array([t.action for t in ticks], np.float32).reshape(-1, len(robot.action_names)),
+    )
+    return evidence, recording

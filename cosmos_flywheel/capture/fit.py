@@ -15,12 +15,15 @@ from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.capture.analysis import Analysis, collect_evidence, first_size
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.learn import Learnt, learn
-from cosmos_flywheel.capture.model import Judge, settings_hash, working_size
+from cosmos_flywheel.capture.model import Judge, prior_bytes, settings_hash, working_size
 from cosmos_flywheel.capture.workers import Progress, Tell, work_all
 from cosmos_flywheel.core.calibration import Calibration, Recording, calibrate
-from cosmos_flywheel.core.channels import Channel
+from cosmos_flywheel.core.channels import ActionChannel, Channel
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, ConfigError
+from cosmos_flywheel.core.lineage import sha256_hex
+from cosmos_flywheel.core.prior import Prior, fit_prior, held_out_evidence
+from cosmos_flywheel.core.prior import Recording as Ticks
 from cosmos_flywheel.core.promise import BUDGET_PER_HOUR
 from cosmos_flywheel.core.suspects import Suspect, find_suspects
 from cosmos_flywheel.core.types import Vector
@@ -86,18 +89,20 @@ def fit_judge(
     if progress is not None:
         progress.expect({str(job.path): job.duration_s for job in jobs})
     found = {job.bag_id: one for job, one in work_all(_watch, jobs, workers, progress)}
-    nominal = [found[job.bag_id] for job in jobs]
+    nominal: list[Evidence] = [found[job.bag_id][0] for job in jobs]
+    ticks = [found[job.bag_id][1] for job in jobs]
     _require_alike(paths, nominal)
     judge = jobs[0].judge
-    watched = _channels(jobs[0])
+    watched: tuple[Channel, ...] = _channels(jobs[0])
     suspects = find_suspects(watched, nominal)
-    left_out = {s.recording for s in suspects}
-    recordings = [
-        r
-        for i, evidence in enumerate(nominal)
-        if i not in left_out
-        for r in _recordings(evidence, i, learnt)
-    ]
+    kept = sorted(set(range(len(jobs))) - {s.recording for s in suspects})
+    prior, unusual, why_not = _fit_prior([ticks[i] for i in kept], robot)
+    if prior is not None:
+        channel = ActionChannel(robot.action_names, prior)
+        watched = (*watched, channel)
+        for i, evidence in zip(kept, unusual, strict=True):
+            nominal[i] = {**nominal[i], channel.name: evidence}
+    recordings = [r for i in kept for r in _recordings(nominal[i], i, learnt)]
     channels, promise = calibrate(watched, recordings, robot.clock.hz, budget_per_hour)
     calibration = Calibration(
         robot=robot.name,
@@ -110,11 +115,24 @@ def fit_judge(
             'bag_count': len(jobs),
             'hours': round(sum(job.duration_s for job in jobs) / 3600, 6),
             'suspects': [_suspect(jobs[s.recording], s) for s in suspects],
+            'prior_sha256': None if prior is None else sha256_hex(prior_bytes(prior)),
+            'no_prior': why_not,
         },
         channels=channels,
         promise=promise,
     )
-    return replace(judge, calibration=calibration)
+    return replace(judge, calibration=calibration, prior=prior)
+
+
+def _fit_prior(
+    ticks: Sequence[Ticks], robot: Robot
+) -> tuple[Prior | None, Sequence[Vector], str | None]:
+    """The prior, each recording's evidence by a prior of the others, or why there is none."""
+    try:
+        unusual = held_out_evidence(ticks, robot.clock.hz)
+        return fit_prior(ticks, robot.clock.hz), unusual, None
+    except ConfigError as error:
+        return None, (), str(error)
 
 
 def _recordings(evidence: Evidence, index: int, learnt: Learnt | None) -> list[Recording]:
@@ -174,19 +192,19 @@ def _channels(job: Job) -> tuple[Channel, ...]:
         return _analysis(source, job).scorer.channels
 
 
-def _watch(job: Job, tell: Tell | None) -> Evidence:
+def _watch(job: Job, tell: Tell | None) -> tuple[Evidence, Ticks]:
     path = job.path
     with open_bag(path) as source:
         try:
             analysis = _analysis(source, job)
         except ConfigError as error:
             raise ConfigError(f'{path}: {error}') from error
-        evidence = collect_evidence(analysis)
+        evidence, ticks = collect_evidence(analysis)
     if not all(len(rows) for rows in evidence.values()):
         raise BagError(f'{path}: nothing of robot {job.robot.name!r} was readable; leave it out')
     if tell is not None:
         tell(str(path), job.duration_s)
-    return evidence
+    return evidence, ticks
 
 
 def _require_alike(paths: Sequence[Path], nominal: Sequence[Evidence]) -> None:

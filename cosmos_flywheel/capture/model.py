@@ -7,16 +7,23 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
 from cosmos_flywheel import schemas
 from cosmos_flywheel.core.calibration import SCHEMA, Calibration
+from cosmos_flywheel.core.channels import ActionChannel
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
-from cosmos_flywheel.core.lineage import config_hash
+from cosmos_flywheel.core.lineage import config_hash, sha256_hex
+from cosmos_flywheel.core.prior import Prior
 from cosmos_flywheel.core.scoring import SCORING_REVISION
 from cosmos_flywheel.engines import Local, LocalModel, WorldModel, make_engine
 from cosmos_flywheel.store.files import storing, write_bytes, write_document
 
 CALIBRATION = 'calibration.json'
+PRIOR = 'prior.safetensors'
 DEFAULT_LEVEL = 'flow'
 WIDTH_PX = 128
 """Width at which pictures are compared: a third less optical flow to compute than at 160, and on
@@ -35,6 +42,8 @@ class Judge:
     """(H, W) of the pictures that the engine takes; None lets each recording's decide."""
     local: LocalModel | None = None
     """What engine local was fitted to."""
+    prior: Prior | None = None
+    """What the robot is usually told; None leaves the action channel out."""
 
     def make_engine(self, picture_size: tuple[int, int] | None) -> WorldModel:
         """The engine for pictures of this (H, W); None for a recording without a camera.
@@ -147,7 +156,31 @@ def load_judge(folder: Path) -> Judge:
     calibration = Calibration.from_mapping(schemas.load(path, SCHEMA))
     level = calibration.engine['level']
     local = LocalModel.load(folder) if level == Local.level else None
-    return Judge(level, calibration, calibration.size, local)
+    return Judge(level, calibration, calibration.size, local, _load_prior(folder, calibration))
+
+
+def prior_bytes(prior: Prior) -> bytes:
+    """As the model folder holds it."""
+    return save_arrays({n: np.ascontiguousarray(a) for n, a in prior.to_arrays().items()})
+
+
+def _load_prior(folder: Path, calibration: Calibration) -> Prior | None:
+    if ActionChannel.name not in calibration.channels:
+        return None
+    path = folder / PRIOR
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f'{path}: cannot be read ({error.strerror}); copy the whole model folder, or fit '
+            f'again with `flywheel fit`'
+        ) from error
+    if sha256_hex(data) != calibration.nominal.get('prior_sha256'):
+        raise ConfigError(
+            f'{path}: is not the file that was written with {CALIBRATION} (cut short or replaced, '
+            f'{len(data)} bytes); copy the model folder again, or fit again with `flywheel fit`'
+        )
+    return Prior.from_arrays(load_arrays(data))
 
 
 def require_free(folder: Path) -> None:
@@ -157,7 +190,12 @@ def require_free(folder: Path) -> None:
         raise ConfigError(f'{path}: exists; give another folder, or --force to replace it')
 
 
-def save_judge(calibration: Calibration, folder: Path, local: LocalModel | None = None) -> Path:
+def save_judge(
+    calibration: Calibration,
+    folder: Path,
+    local: LocalModel | None = None,
+    prior: Prior | None = None,
+) -> Path:
     """Write a model folder, over an older one if there is one; the calibration comes last.
 
     Raises:
@@ -167,7 +205,10 @@ def save_judge(calibration: Calibration, folder: Path, local: LocalModel | None 
     path = folder / CALIBRATION
     with storing(path):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in (local.files() if local else {}).items():
+        files = local.files() if local else {}
+        if prior is not None:
+            files[PRIOR] = prior_bytes(prior)
+        for name, data in files.items():
             write_bytes(folder / name, data)
         write_document(path, json.loads(json.dumps(calibration.to_mapping())), SCHEMA)
     return path

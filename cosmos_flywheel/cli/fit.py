@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         )
     calibration = judge.calibration
     assert calibration is not None
-    path = save_judge(calibration, args.out, judge.local)
+    path = save_judge(calibration, args.out, judge.local, judge.prior)
     print('\n'.join(_lines(calibration)))
     print(f'model: {path.parent}')
     return 0
@@ -103,6 +103,8 @@ def _lines(calibration: Calibration) -> Iterator[str]:
         )
     used = nominal['bag_count'] - len(nominal['suspects'])
     yield f'{used} nominal bags, {60 * nominal["hours"]:.1f} minutes'
+    if nominal.get('no_prior'):
+        yield f'no channel for action surprise: {nominal["no_prior"]}'
     if used == 1:
         yield (
             'one bag only: its own largest score is the threshold, and what it does not show will '

@@ -120,5 +120,5 @@ def test_a_calibration_is_fed_by_one_number_a_rule(tmp_path: Path):
     with open_bag(write(tmp_path / 'bag', [*recording(1.0), *results(failed=False)])) as source:
         robot = judged_by(FAILED, TOO_FAR)
         analysis = Analysis(source, robot, Judge('persistence'), CaptureSettings())
-        evidence = collect_evidence(analysis)['outcome']
+        evidence = collect_evidence(analysis)[0]['outcome']
     assert evidence.shape == (15, 2)
