@@ -187,26 +187,28 @@ def held_out_evidence(recordings: Sequence[Recording], hz: float) -> list[Vector
 def _judge(prior: Prior, recording: Recording, last: int = 0) -> Numbers:
     """(T, A + 1): root mean square errors of the steps, distances of the courses; no scale.
 
-    With `last`, courses of so many ticks at the end of a run; 0 for all.
+    With `last`, only the so many rows at the end of a run are right; 0 for all.
     """
     found = np.full((len(recording.stamps_ns), len(prior.scale)), np.nan)
     ticks = max(1, round(SMOOTH_S * prior.hz))
+    # The steps of one tick hang on no more of its past than this.
+    enough = last and last + ticks + round(STEP_S * prior.hz) + 2
     for run, stamps_ns, rows in _placed(prior, recording):
-        past, moved = _step_pairs(prior, stamps_ns, recording.actions[run], rows)
-        found[run, :-1] = np.sqrt(trailing_mean((moved - past @ prior.weights) ** 2, ticks))
+        tail = slice(-enough, None)
+        past, moved = _step_pairs(prior, stamps_ns[tail], recording.actions[run][tail], rows[tail])
+        errors = trailing_mean((moved - past @ prior.weights) ** 2, ticks)
+        found[run, :-1][tail] = np.sqrt(errors)
         found[run, -1][-last:] = _apart(prior, stamps_ns, rows, last)
     return found
 
 
 def _apart(prior: Prior, stamps_ns: Stamps, rows: Numbers, last: int) -> Numbers:
     """(T or `last`,): how far each course is from the nearest nominal one, at any pace."""
-    by_pace = [
-        _distances(
-            windows(stamps_ns, rows, COURSE_S * pace, COURSE_SAMPLES, prior.hz, last) @ prior.axes,
-            prior.courses,
-        )
-        for pace in PACES
+    courses = [
+        windows(stamps_ns, rows, COURSE_S * pace, COURSE_SAMPLES, prior.hz, last) for pace in PACES
     ]
+    points = np.concatenate(courses) @ prior.axes
+    by_pace = _distances(points, prior.courses).reshape(len(PACES), -1)
     return np.where(np.isnan(by_pace[0]), np.nan, np.fmin.reduce(by_pace, axis=0))
 
 
