@@ -57,7 +57,7 @@ def watched(*episodes: str, bag: str = 'bag_003', **changes: Any) -> WatchedBag:
 
 
 def harvest(out: Path, *manifests: dict[str, Any]) -> None:
-    """Write episodes, index them, then record their bags as finished."""
+    """Write episodes, index them, record their bags as finished, and find what is alike."""
     with Catalogue.open(out) as catalogue:
         for manifest in manifests:
             write_episode(out, manifest)
@@ -65,3 +65,4 @@ def harvest(out: Path, *manifests: dict[str, Any]) -> None:
         for bag in sorted({manifest['source']['name'] for manifest in manifests}):
             ids = [m['id'] for m in manifests if m['source']['name'] == bag]
             catalogue.add_bag(watched(*ids, bag=bag))
+        catalogue.assign_clusters(manifest['id'] for manifest in manifests)

@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 from cosmos_flywheel import schemas
 from cosmos_flywheel.core.errors import FlywheelError, StoreError
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
+from cosmos_flywheel.store.clusters import Member, assign
 from cosmos_flywheel.store.connection import BrokenCatalogueError, connect, explaining, remove
 from cosmos_flywheel.store.episodes import Manifest, is_complete, iter_episodes, read_episode
 from cosmos_flywheel.store.files import storing, write_document
 from cosmos_flywheel.store.labels import Label, append_label, read_labels
-from cosmos_flywheel.store.records import EpisodeRow, Rebuilt, WatchedBag
+from cosmos_flywheel.store.records import ClusterRow, EpisodeRow, Rebuilt, WatchedBag
 
 BAGS = 'bags'
 T = TypeVar('T')
@@ -35,8 +36,12 @@ _CONTENT = {
     'causes': 'episode, cause',
     'channels': 'episode, channel, peak, threshold, guaranteed, onset_ns',
     'labels': 'episode, line, label, reviewer, reason',
+    'clusters': 'id, robot, name',
+    'members': 'episode, cluster',
 }
 """Columns by table, but for wall-clock times; the first two order the rows."""
+_EMPTYING = ('members', 'clusters', 'labels', 'causes', 'channels', 'episodes', 'bags')
+"""All tables, those that point to others first."""
 
 
 class Catalogue:
@@ -163,6 +168,34 @@ class Catalogue:
             FROM bags WHERE :robot IS NULL OR robot = :robot GROUP BY bag_id)"""
         return float(self._ask(query, {'robot': robot})[0][0]) / 3600
 
+    def assign_clusters(self, episodes: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Give each of these episodes that has none its cluster, as (id, name) by episode.
+
+        For all episodes of a harvest at once, at its end: in which order they were found does
+        not matter then. Raises StoreError if one is not known or no longer there.
+        """
+        asked = set(episodes)
+        new = asked - {episode for (episode,) in self._ask('SELECT episode FROM members', ())}
+        if new:
+            members = assign(self.out, [read_episode(self.folder(one)) for one in sorted(new)])
+            with self._writing():
+                self._put_members(members)
+        query = 'SELECT episode, id, name FROM members JOIN clusters ON cluster = id'
+        return {one: (name, words) for one, name, words in self._ask(query, ()) if one in asked}
+
+    def clusters(self) -> list[ClusterRow]:
+        """Episodes that are alike, the most common first; those without a cluster are left out."""
+        members: dict[str | None, list[EpisodeRow]] = {}
+        for row in sorted(self.episodes(), key=lambda row: (-row.severity, row.id)):
+            members.setdefault(row.cluster, []).append(row)
+        known = self._ask('SELECT id, name, robot FROM clusters', ())
+        rows = [
+            ClusterRow(name, words, robot, tuple(members[name]))
+            for name, words, robot in known
+            if name in members
+        ]
+        return sorted(rows, key=lambda row: (-len(row.members), row.id))
+
     def content_hash(self) -> str:
         """64 hex digits of everything but wall-clock times, whatever the order of writing."""
         content = {
@@ -174,11 +207,13 @@ class Catalogue:
     def refill(self) -> Rebuilt:
         """Empty the catalogue and fill it from the folders, while other writers wait."""
         with self._writing():
-            for table in ('labels', 'causes', 'channels', 'episodes', 'bags'):
+            for table in _EMPTYING:
                 self._connection.execute(f'DELETE FROM {table}')
             refused: list[str] = []
-            episodes = _readable(_read_episode, iter_episodes(self.out), refused)
+            episodes = [*_readable(_read_episode, iter_episodes(self.out), refused)]
             known = sum(self._put_episode(*found) for found in episodes)
+            with _noting(refused):
+                self._put_members(assign(self.out, (manifest for manifest, _ in episodes)))
             records = sorted((self.out / BAGS).glob('[!.]*.json'))
             bags = [*_readable(_read_bag, records, refused)]
             for bag in bags:
@@ -217,6 +252,16 @@ class Catalogue:
             row = {**asdict(label), 'episode': episode, 'line': line}
             self._insert('INSERT OR IGNORE', 'labels', row, extra=('time',))
 
+    def _put_members(self, members: Iterable[Member]) -> None:
+        """Index assignments; of episodes that are not known here nothing is said."""
+        known = {episode for (episode,) in self._ask('SELECT id FROM episodes', ())}
+        for member in members:
+            if member.founder is not None:
+                row = {**asdict(member.founder), 'id': member.cluster}
+                self._insert('INSERT OR IGNORE', 'clusters', row)
+            if member.episode in known:
+                self._insert('INSERT OR IGNORE', 'members', asdict(member))
+
     def _insert(
         self, verb: str, table: str, row: Mapping[str, Any], extra: tuple[str, ...] = ()
     ) -> None:
@@ -228,6 +273,7 @@ class Catalogue:
     def _rows(self, condition: str, values: Mapping[str, Any]) -> list[EpisodeRow]:
         query = f"""
             SELECT id, bag, bag_id, robot, task, label,
+                (SELECT cluster FROM members WHERE episode = judged.id),
                 start_ns, onset_ns, end_ns, start_s, onset_s, end_s,
                 (SELECT json_group_array(cause) FROM causes WHERE episode = judged.id),
                 (SELECT json_group_object(channel, json_array(peak, threshold))

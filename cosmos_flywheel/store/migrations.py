@@ -145,3 +145,21 @@ def m003_labels(connection: sqlite3.Connection) -> None:
             state) AS label
         FROM episodes
     """)
+
+
+@migration
+def m004_clusters(connection: sqlite3.Connection) -> None:
+    """One row for each cluster, and one for the place of each episode in one."""
+    connection.execute("""
+        CREATE TABLE clusters (
+            id TEXT PRIMARY KEY CHECK (length(id) = 8),
+            robot TEXT,
+            name TEXT NOT NULL CHECK (name <> '')
+        ) STRICT, WITHOUT ROWID
+    """)
+    connection.execute("""
+        CREATE TABLE members (
+            episode TEXT PRIMARY KEY REFERENCES episodes (id) ON DELETE CASCADE,
+            cluster TEXT NOT NULL REFERENCES clusters (id)
+        ) STRICT, WITHOUT ROWID
+    """)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,8 @@ class EpisodeRow:
     task: str | None
     label: str
     """The last label, or the state at capture."""
+    cluster: str | None
+    """Id of its cluster; None while it has none."""
     start_ns: int
     onset_ns: int
     end_ns: int
@@ -53,6 +56,34 @@ class EpisodeRow:
         """The highest multiple of a threshold among the causes; 0 for triggers alone."""
         known = (self.scores.get(cause, (None, None)) for cause in self.causes)
         return max((peak / limit for peak, limit in known if peak and limit), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRow:
+    """Episodes that are alike, as the catalogue knows them."""
+
+    id: str
+    """8 hex digits."""
+    name: str
+    robot: str | None
+    members: tuple[EpisodeRow, ...]
+    """At least one; the most severe first."""
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Members by label, the most frequent first."""
+        counted = Counter(member.label for member in self.members)
+        return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def bags(self) -> tuple[str, ...]:
+        """Names of the bags in which it was seen."""
+        return tuple(sorted({member.bag for member in self.members}))
+
+    @property
+    def last_seen(self) -> EpisodeRow:
+        """The member with the latest onset."""
+        return max(self.members, key=lambda member: (member.onset_ns, member.id))
 
 
 @dataclass(frozen=True, slots=True)
