@@ -161,7 +161,11 @@ def _action(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rest(proposal: Proposal) -> Iterator[str]:
-    yield from _comment('Topics that say whether the task went well: {topic, field, rule}.')
+    yield from _comment(
+        'Rules that say whether the task goes well, such as '
+        "{name: task failed, topic: /task_result, field: data, bad: {equals: failed}}; sim_arm's "
+        'robot file explains them.'
+    )
     yield 'outcome: []'
     yield ''
     yield 'cosmos:'

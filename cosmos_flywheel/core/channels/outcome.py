@@ -17,8 +17,9 @@ from cosmos_flywheel.core.field_path import Plain
 from cosmos_flywheel.core.outcome import Outcome
 from cosmos_flywheel.core.types import Vector
 
-BROKEN = 2.0
-"""Evidence of a rule that is broken."""
+BROKEN = 4.0
+"""Evidence of a rule that is broken: its limit is 1, and from 3 times that on a recording that is
+called nominal is a suspect (`core/suspects.py`)."""
 MOST_WAITED = 0.99
 """Evidence of a rule whose patience lasts; 1 would be its limit."""
 MOST_WAITING = 10_000
@@ -86,7 +87,7 @@ class _Watch:
 
 
 class OutcomeChannel(Elementwise):
-    """One element a rule: 0 good, 2 broken, between 0 and 1 while its patience lasts.
+    """One element a rule: 0 good, `BROKEN` broken, below 1 while its patience lasts.
 
     A value counts until the next one comes. Rules are limits by themselves: nothing is learnt.
 
