@@ -162,7 +162,7 @@ def fit_prior(recordings: Sequence[Recording], hz: float) -> Prior:
     peaks = [np.full(recordings[0].actions.shape[1] + 1, LEAST_ERROR)]
     for fold in _folds(len(recordings), MOST_FOLDS):
         others = _fit(_without(recordings, fold), hz, ridge)
-        peaks += [np.fmax.reduce(_judge(others, recordings[i]), axis=0) for i in fold]
+        peaks += [_peak(_judge(others, recordings[i])) for i in fold]
     return replace(_fit(recordings, hz, ridge), scale=np.fmax.reduce(peaks, axis=0))
 
 
@@ -200,6 +200,11 @@ def _judge(prior: Prior, recording: Recording, last: int = 0) -> Numbers:
         found[run, :-1][tail] = np.sqrt(errors)
         found[run, -1][-last:] = _apart(prior, stamps_ns, rows, last)
     return found
+
+
+def _peak(judged: Numbers) -> Numbers:
+    """(n,): the largest of each element, NaN if it was always blind."""
+    return np.asarray(np.fmax.reduce(judged, axis=0, initial=np.nan))
 
 
 def _apart(prior: Prior, stamps_ns: Stamps, rows: Numbers, last: int) -> Numbers:
@@ -258,6 +263,11 @@ def _choose_ridge(recordings: Sequence[Recording], hz: float) -> float:
     """The penalty under which held-out recordings are predicted best, each element by itself."""
     blank = _blank(recordings, hz)
     pairs = [_known_pairs(blank, recording) for recording in recordings]
+    if not any(len(past) for past, _ in pairs):
+        raise ConfigError(
+            f'no nominal bag tells of states and actions for {STEP_S:g} s without a gap; record '
+            'longer ones'
+        )
     grams = [(past.T @ past, past.T @ moved) for past, moved in pairs]
     squares: list[list[Numbers]] = [[] for _ in RIDGES]
     for fold in _folds(len(recordings), MOST_FOLDS):
@@ -273,10 +283,11 @@ def _choose_ridge(recordings: Sequence[Recording], hz: float) -> float:
 
 def _known_pairs(prior: Prior, recording: Recording) -> tuple[Numbers, Numbers]:
     """`_step_pairs` of a whole recording where all of them is known."""
+    nothing = np.empty((0, len(prior.used)))[:, prior.used]
     found = [
         _step_pairs(prior, stamps_ns, recording.actions[run], rows)
         for run, stamps_ns, rows in _placed(prior, recording)
-    ]
+    ] or [_step_pairs(prior, recording.stamps_ns, recording.actions, nothing)]
     past, moved = (np.concatenate([pair[side] for pair in found]) for side in (0, 1))
     moved[:, ~prior.used[prior.states :]] = 0.0
     known = np.isfinite(past).all(axis=1) & np.isfinite(moved).all(axis=1)

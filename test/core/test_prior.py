@@ -160,6 +160,21 @@ def test_a_robot_that_never_moved_is_surprised_by_motion_and_not_by_noise():
     assert peak(prior, recording(100)) > 3
 
 
+def test_a_recording_without_a_tick_neither_helps_nor_harms(prior):
+    empty = cut(recording(0), slice(0, 0))
+    assert prior.evidence(empty).shape == (0, 3)
+    *found, last = held_out_evidence([*nominal(), empty], HZ)
+    assert last.shape == (0, 3)
+    for one, expected in zip(found, held_out_evidence(nominal(), HZ), strict=True):
+        assert np.allclose(one, expected, rtol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize('ticks', [1, 8])
+def test_recordings_too_short_for_anything_are_refused(ticks):
+    with pytest.raises(ConfigError, match='record longer'):
+        held_out_evidence([cut(r, slice(0, ticks)) for r in nominal()], HZ)
+
+
 def test_recordings_too_short_for_a_course_still_tell_of_steps():
     short = [cut(r, slice(0, 35)) for r in nominal()]
     evidence = fit_prior(short, HZ).evidence(recording(100))
