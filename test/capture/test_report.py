@@ -24,6 +24,7 @@ from cosmos_flywheel.capture.report.media import illustrate, shoot_film
 from cosmos_flywheel.capture.report.page import draw_report, write_report
 from cosmos_flywheel.capture.report.result import BagTrace, ClipFrame, HarvestResult
 from cosmos_flywheel.capture.report.templating import clock_words, ratio_words, span_words
+from cosmos_flywheel.capture.report.words import REACH
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.video.decode import decode_video
 
@@ -112,6 +113,17 @@ def test_calibration_and_guarantee_are_stated_honestly() -> None:
     proved = replace(make_result(), bags=(replace(trace, channels=channels),))
     text = words_of(draw_report(proved))
     assert 'proved for picture; it is not guaranteed for the other channels' in text
+
+
+def test_each_channel_of_the_bags_says_what_it_can_find_and_what_it_cannot() -> None:
+    page = draw_report(make_result())
+    text = words_of(page)
+    names = {channel.name for channel in make_trace().channels}
+    assert names <= set(REACH)
+    for name, one in REACH.items():
+        assert (one.finds in text) == (one.misses in text) == (name in names)
+    chip = next(a for a in Elements(page).all('span') if a.get('class') == 'chip')
+    assert 'Cannot find: ' in str(chip['title'])
 
 
 def test_a_guarantee_that_one_bag_lacks_is_not_claimed() -> None:

@@ -7,8 +7,11 @@ import math
 
 import pytest
 
-from cosmos_flywheel.capture.report.words import say_cause, say_episode
+from cosmos_flywheel.capture.report.words import REACH, reaches, say_cause, say_episode
+from cosmos_flywheel.core.channels import ActionChannel, OutcomeChannel
+from cosmos_flywheel.core.channels.action import COURSE, ActionChannel
 from cosmos_flywheel.core.channels.stream import CAMERA_CHECKS, TOPIC_CHECKS
+from cosmos_flywheel.core.scoring import UNCALIBRATED
 
 
 @pytest.mark.parametrize(
@@ -21,6 +24,18 @@ from cosmos_flywheel.core.channels.stream import CAMERA_CHECKS, TOPIC_CHECKS
         ),
         ('state', 'knee', '“knee” did not go on as expected'),
         ('tracking_error', 'knee', '“knee” was not where it was commanded to be'),
+        ('state', 'knee 0.53 s ahead', '“knee” did not go on as expected 0.53 s earlier'),
+        (
+            'picture',
+            'top left 0.13 s ahead',
+            'The top left of the picture was not what the engine expected 0.13 s earlier',
+        ),
+        ('action_surprise', 'knee', '“knee” was commanded otherwise than in nominal bags'),
+        (
+            'action_surprise',
+            COURSE,
+            f'What the robot did in {COURSE} is unlike all nominal bags',
+        ),
         (
             'clock_health',
             'offset of /joints',
@@ -52,8 +67,20 @@ def test_every_check_of_the_stream_channel_has_a_sentence():
         assert check not in say_cause('stream_health', f'{check} of it', 2.0, 1.0)
 
 
+def test_a_broken_rule_is_named_without_a_measure():
+    assert say_cause('outcome', 'the task failed', 4.0, 1.0) == 'Rule “the task failed” is broken.'
+
+
 def test_a_channel_of_the_future_is_still_said_plainly():
-    assert say_cause('outcome', 'dropped', 2.0, 1.0).startswith('Outcome: dropped')
+    assert say_cause('smell', 'smoke', 2.0, 1.0).startswith('Smell: smoke')
+
+
+def test_every_channel_says_what_it_can_find_and_what_it_cannot():
+    assert set(REACH) == {*UNCALIBRATED, ActionChannel.name, OutcomeChannel.name}
+    for one in REACH.values():
+        assert one.finds.endswith('.')
+        assert one.misses.endswith('.')
+    assert list(reaches(['state', 'smell', 'picture'])) == ['state', 'picture']
 
 
 @pytest.mark.parametrize('missing', [None, math.nan, math.inf])

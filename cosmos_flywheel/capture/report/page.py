@@ -32,6 +32,7 @@ from cosmos_flywheel.capture.report.templating import (
     render,
     script_hash,
 )
+from cosmos_flywheel.capture.report.words import REACH, reaches
 from cosmos_flywheel.core.errors import StoreError
 
 MAX_TIMELINES = 200
@@ -141,6 +142,8 @@ def draw_report(result: HarvestResult) -> str:
         watched_s=3600 * result.hours,
         proved=[name for name, proved in promised.items() if proved],
         channels=len(promised),
+        reaches=reaches(promised),
+        reach=REACH,
         style=asset('report.css'),
         script=script,
         script_hash=script_hash(script),
