@@ -9,7 +9,7 @@ import pytest
 
 from cosmos_flywheel.capture.report.words import REACH, reaches, say_cause, say_episode
 from cosmos_flywheel.core.channels import ActionChannel, OutcomeChannel
-from cosmos_flywheel.core.channels.action import COURSE, ActionChannel
+from cosmos_flywheel.core.channels.action import COURSE
 from cosmos_flywheel.core.channels.stream import CAMERA_CHECKS, TOPIC_CHECKS
 from cosmos_flywheel.core.scoring import UNCALIBRATED
 
