@@ -13,17 +13,20 @@ prove.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from cosmos_flywheel.core.blocks import BLOCK_S, block_medians, borders, scores_of, thinned
 from cosmos_flywheel.core.channels import Channel
-from cosmos_flywheel.core.conformal import blocks_needed, most_above
+from cosmos_flywheel.core.conformal import blocks_needed
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
-from cosmos_flywheel.core.promise import BLOCK_S, BUDGET_PER_HOUR, CONFIDENCE, Promise
-from cosmos_flywheel.core.scoring import FixedNorm, Norm, element_quantile
+from cosmos_flywheel.core.promise import BUDGET_PER_HOUR, CONFIDENCE, Promise
+from cosmos_flywheel.core.proof import alarms_at_most, block_shares, factor_keeping
+from cosmos_flywheel.core.scoring import FixedNorm, Norm
+from cosmos_flywheel.core.sizes import normal_size, sizes_without_each
 from cosmos_flywheel.core.types import Vector
 
 SCHEMA = 'calibration-v1'
@@ -31,8 +34,10 @@ MARGIN = 1.3
 """How far above the largest nominal score a threshold lies."""
 ROUNDING = 1 + 1e-5
 """Keeps a threshold without margin above the nominal score that it was rounded from."""
-NORMAL_QUANTILE = 0.999
-"""This quantile of an element's nominal evidence is its normal size: with minutes the largest."""
+TESTED_PART = 0.5
+"""So much of what the engine was not fitted on tests what the rest calls normal."""
+PART_S = 60.0
+"""A recording that is alone is cut into parts of this length."""
 MOST_REFERENCES = 500
 """Block scores that are kept to notice later that the promise no longer holds."""
 
@@ -178,34 +183,37 @@ def calibrate(
         budget_per_hour: false alarms an hour, all channels together.
 
     """
-    sizing, testing = _split(recordings)
-    block_ticks = max(1, round(BLOCK_S * clock_hz))
-    blocks = [b for r in testing for b in _borders(_ticks(r), block_ticks)]
-    block_s = sum(e - b for b, e in blocks) / len(blocks) / clock_hz if blocks else BLOCK_S
-    chance = budget_per_hour * block_s / 3600 / len(channels)
-    sure = 1 - (1 - CONFIDENCE) / len(channels)
-    above = most_above(len(blocks), chance, sure) if sizing else None
-    every = {
-        c.name: calibrate_channel(
-            c, [r.evidence[c.name] for r in recordings], block_ticks=block_ticks
-        )
-        for c in channels
-    }
-    if above is not None:
-        every = {
-            c.name: _conformal(c, every[c.name], sizing, testing, block_ticks, above)
-            for c in channels
-        }
-    tested = _test(channels, sizing, testing, block_ticks) if sizing else (0, 0)
-    needed = blocks_needed(chance, sure)
-    missing_s = 0.0 if above is not None else max(0, 2 * needed - len(blocks)) * block_s
+    parts = _parts(recordings, clock_hz)
+    every = _calibrate_all(channels, parts, clock_hz)
+    sizing, testing = _split(parts)
+    if not testing:
+        needed_s = blocks_needed(budget_per_hour * BLOCK_S / 3600, CONFIDENCE) * BLOCK_S
+        hours = round(needed_s / TESTED_PART / 3600, 2)
+        return every, Promise(budget_per_hour, CONFIDENCE, BLOCK_S, 0, 0, False, hours)
+    tested = _calibrate_all(channels, sizing, clock_hz)
+    block_ticks = _block_ticks(clock_hz)
+    shares = block_shares(_limits(tested), [r.evidence for r in testing], block_ticks)
+    count = len(next(iter(shares.values())))
+    block_s = sum(map(_ticks, testing)) / clock_hz / count
+    chance = budget_per_hour * block_s / 3600
+    factor = factor_keeping(shares, chance, CONFIDENCE)
+    if factor is None:
+        fixed = {c.name for c in channels if not c.adaptive}
+        alarms = alarms_at_most(shares, _limits(tested), _limits(every), fixed)
+        missing = blocks_needed(chance, CONFIDENCE) - count
+    else:
+        every = {n: _scaled(n, known, factor, testing, block_ticks) for n, known in tested.items()}
+        alarms = int(np.any([s > factor for s in shares.values()], axis=0).sum())
+        missing = 0
+    part = sum(map(_ticks, testing)) / sum(map(_ticks, parts))
     return every, Promise(
         budget_per_hour,
         CONFIDENCE,
         round(block_s, 3),
-        *tested,
-        above is not None,
-        round(missing_s / 3600, 2),
+        0 if alarms is None else count,
+        alarms or 0,
+        factor is not None,
+        round(missing * block_s / part / 3600, 2),
     )
 
 
@@ -220,14 +228,11 @@ def calibrate_channel(
         block_ticks: length of the blocks whose medians are kept.
 
     """
-    scale = _normal_size(channel, np.concatenate(recordings))
-    peaks, medians = [], []
-    for i, recording in enumerate(recordings):
-        scores = _scores(recording, _normal_size(channel, np.concatenate(_others(recordings, i))))
-        peaks.append(float(np.fmax.reduce(scores)) if len(scores) else np.nan)
-        medians += _block_medians(scores, block_ticks)
-    heard = [p for p in peaks if not np.isnan(p)]
-    nominal_max = max(heard, default=0.0)
+    scale = normal_size(channel, np.concatenate(recordings))
+    sizes = sizes_without_each(channel, recordings)
+    scores = [scores_of(r, size) for r, size in zip(recordings, sizes, strict=True)]
+    nominal_max = max(float(np.fmax.reduce(one, initial=0.0)) for one in scores)
+    medians = [m for one in scores for m in block_medians(one, block_ticks)]
     margin = MARGIN if channel.adaptive else 1.0
     return ChannelCalibration(
         channel.elements,
@@ -235,7 +240,7 @@ def calibrate_channel(
         threshold_of(nominal_max, margin),
         _round(nominal_max),
         margin,
-        reference=_thinned(medians),
+        reference=_reference(medians),
     )
 
 
@@ -244,107 +249,79 @@ def threshold_of(nominal_max: float, margin: float) -> float:
     return _round(max(1.0, nominal_max * ROUNDING) * margin)
 
 
-def _conformal(
-    channel: Channel,
+def _calibrate_all(
+    channels: Sequence[Channel], parts: Sequence[Recording], clock_hz: float
+) -> dict[str, ChannelCalibration]:
+    block_ticks = _block_ticks(clock_hz)
+    return {
+        c.name: calibrate_channel(c, [p.evidence[c.name] for p in parts], block_ticks=block_ticks)
+        for c in channels
+    }
+
+
+def _scaled(
+    name: str,
     known: ChannelCalibration,
-    sizing: Sequence[Recording],
+    factor: float,
     testing: Sequence[Recording],
     block_ticks: int,
-    above: int,
 ) -> ChannelCalibration:
-    """Normal sizes from one part, the threshold from the blocks of the other."""
-    scale = _normal_size(channel, np.concatenate([r.evidence[channel.name] for r in sizing]))
-    maxima = sorted(_block_maxima(channel.name, testing, scale, block_ticks))
-    heard = maxima[len(maxima) - 1 - above] if maxima else 0.0
-    return ChannelCalibration(
-        channel.elements,
-        tuple(_plain(scale)),
-        threshold_of(heard, 1.0),
-        _round(maxima[-1] if maxima else 0.0),
-        1.0,
+    """The part's own sizes, and its threshold moved to where it keeps the budget."""
+    scale = np.array(known.scale, np.float32)
+    medians = [
+        m for r in testing for m in block_medians(scores_of(r.evidence[name], scale), block_ticks)
+    ]
+    threshold = threshold_of(factor * known.threshold, 1.0)
+    return replace(
+        known,
+        threshold=threshold,
+        margin=_round(threshold / max(1.0, known.nominal_max)),
         guaranteed=True,
-        reference=known.reference,
+        reference=_reference(medians),
     )
 
 
-def _test(
-    channels: Sequence[Channel],
-    sizing: Sequence[Recording],
-    testing: Sequence[Recording],
-    block_ticks: int,
-) -> tuple[int, int]:
-    """Blocks of one part, and how many alarm by what the other part alone calls normal."""
-    count = sum(len(_borders(_ticks(r), block_ticks)) for r in testing)
-    alarms = np.zeros(count, bool)
-    for channel in channels:
-        known = calibrate_channel(channel, [r.evidence[channel.name] for r in sizing])
-        scale = np.array(known.scale, np.float32)
-        maxima = _block_maxima(channel.name, testing, scale, block_ticks)
-        alarms |= np.array(maxima) > known.threshold
-    return count, int(alarms.sum())
+def _limits(known: Mapping[str, ChannelCalibration]) -> dict[str, Vector]:
+    return {n: np.array(c.scale, np.float32) * np.float32(c.threshold) for n, c in known.items()}
 
 
-def _split(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
-    """What decides sizes, and what may prove something: of no recording both."""
-    seen = [r for r in recordings if r.seen]
-    unseen = [r for r in recordings if not r.seen]
-    return (seen, unseen) if seen else (unseen[::2], unseen[1::2])
+def _parts(recordings: Sequence[Recording], clock_hz: float) -> list[Recording]:
+    """A recording that is alone and long is cut, so that its parts can be held against others."""
+    if len(recordings) > 1:
+        return list(recordings)
+    return [
+        Recording({name: rows[begin:end] for name, rows in r.evidence.items()}, r.seen)
+        for r in recordings
+        for begin, end in borders(_ticks(r), max(1, round(PART_S * clock_hz)))
+    ]
+
+
+def _split(parts: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
+    """What decides sizes, and what may prove something: of no recording both.
+
+    Which are taken depends on their content only, not on their order.
+    """
+    seen = [r for r in parts if r.seen]
+    unseen = sorted((r for r in parts if not r.seen), key=_digest)
+    count = len(unseen) - int(TESTED_PART * len(unseen))
+    return [*seen, *unseen[:count]], unseen[count:]
+
+
+def _digest(recording: Recording) -> str:
+    sums = [np.nansum(rows, axis=0, dtype=float) for _, rows in sorted(recording.evidence.items())]
+    return sha256_hex(np.concatenate(sums).tobytes())
 
 
 def _ticks(recording: Recording) -> int:
     return len(next(iter(recording.evidence.values())))
 
 
-def _borders(ticks: int, block_ticks: int) -> list[tuple[int, int]]:
-    """Whole blocks; a rest joins the last one."""
-    count = max(1, ticks // block_ticks)
-    return [
-        (i * block_ticks, ticks if i == count - 1 else (i + 1) * block_ticks) for i in range(count)
-    ]
+def _block_ticks(clock_hz: float) -> int:
+    return max(1, round(BLOCK_S * clock_hz))
 
 
-def _block_maxima(
-    name: str, recordings: Sequence[Recording], scale: Vector, block_ticks: int
-) -> list[float]:
-    """Largest score of every block; 0 where the channel was blind."""
-    maxima = []
-    for recording in recordings:
-        scores = _scores(recording.evidence[name], scale)
-        for begin, end in _borders(len(scores), block_ticks):
-            maxima.append(float(np.nan_to_num(np.fmax.reduce(scores[begin:end]))))
-    return maxima
-
-
-def _block_medians(scores: Vector, block_ticks: int) -> list[float]:
-    """Median score of every block in which the channel was heard."""
-    parts = [scores[begin:end] for begin, end in _borders(len(scores), block_ticks)]
-    return [float(np.nanmedian(p)) for p in parts if np.isfinite(p).any()]
-
-
-def _scores(evidence: Vector, scale: Vector) -> Vector:
-    """(T,), the largest multiple of normal at every tick; NaN where blind."""
-    scores: Vector = np.fmax.reduce(evidence / scale, axis=1)
-    return scores
-
-
-def _thinned(values: Sequence[float]) -> tuple[float, ...]:
-    """Sorted, and evenly thinned where there are very many."""
-    ordered = sorted(values)
-    if len(ordered) > MOST_REFERENCES:
-        kept = np.linspace(0, len(ordered) - 1, MOST_REFERENCES).round().astype(int)
-        ordered = [ordered[i] for i in kept]
-    return tuple(_round(v) for v in ordered)
-
-
-def _normal_size(channel: Channel, evidence: Vector) -> Vector:
-    if not channel.adaptive:
-        return channel.floors
-    return channel.settle(element_quantile(evidence, NORMAL_QUANTILE))
-
-
-def _others(recordings: Sequence[Vector], left_out: int) -> list[Vector]:
-    """All recordings but one; the only one, if it is alone."""
-    return [r for i, r in enumerate(recordings) if i != left_out] or list(recordings)
+def _reference(medians: Sequence[float]) -> tuple[float, ...]:
+    return tuple(_round(m) for m in thinned(medians, MOST_REFERENCES))
 
 
 def _plain(values: Vector) -> list[float]:

@@ -7,11 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cosmos_flywheel.core.conformal import upper_chance
+from cosmos_flywheel.core.proof import proved_chance
 
-BLOCK_S = 10.0
-"""Scores of a robot in motion are correlated over a second or two: blocks of ten are nearly
-exchangeable, and an incident rarely lasts longer. Shorter recordings are a block each."""
 CONFIDENCE = 0.95
 BUDGET_PER_HOUR = 1.0
 """False alarms an hour, all channels together, that are asked for by default."""
@@ -28,9 +25,10 @@ class Promise:
     tested_blocks: int
     """Blocks that decided nothing, neither normal sizes nor thresholds …"""
     tested_alarms: int
-    """… and how many of them alarmed, thresholds being made from the other recordings only."""
+    """… and how many alarmed under thresholds that the other recordings alone made, or, where
+    nothing is guaranteed, under such that lie nowhere above the chosen ones."""
     guaranteed: bool
-    """Whether every channel's threshold keeps the budget, proved with the confidence."""
+    """Whether the thresholds together keep the budget, proved with the confidence."""
     missing_hours: float
     """Nominal hours still missing for such a proof; 0 where it is there."""
 
@@ -39,7 +37,7 @@ class Promise:
         """The rate that is proved with the confidence: the budget, or what the test leaves."""
         if self.guaranteed:
             return self.budget_per_hour
-        chance = upper_chance(self.tested_alarms, self.tested_blocks, self.confidence)
+        chance = proved_chance(self.tested_alarms, self.tested_blocks, self.confidence)
         return chance * 3600 / self.block_s
 
     def to_mapping(self) -> dict[str, Any]:
@@ -64,16 +62,18 @@ class Promise:
         """One sentence for people."""
         asked = f'{self.budget_per_hour:g} an hour'
         sure = f'{100 * self.confidence:.0f} % confidence'
+        held_out = f'{self.tested_blocks} held-out blocks of {self.block_s:.0f} s'
+        missing = f'{self.missing_hours:.{0 if self.missing_hours >= 10 else 1}f}'
         if self.guaranteed:
-            return f'at most {asked} false alarms, with {sure}'
+            return f'at most {asked} false alarms, with {sure}, from {held_out}'
         if not self.tested_blocks:
             return (
                 f'not guaranteed: nothing is proved from so few recordings; a proof of {asked} '
-                f'takes {self.missing_hours:.0f} h of nominal recordings more'
+                f'takes {missing} h of nominal recordings more'
             )
         return (
-            f'not guaranteed: {self.tested_alarms} of {self.tested_blocks} held-out blocks of '
-            f'{self.block_s:.0f} s alarmed, which proves at most {self.proved_per_hour:.0f} false '
-            f'alarms an hour ({sure}); a proof of {asked} takes {self.missing_hours:.0f} h of '
-            f'nominal recordings more'
+            f'not guaranteed: {self.tested_alarms} of {held_out} alarmed under somewhat lower '
+            f'thresholds made without them, which proves at most {self.proved_per_hour:.0f} false '
+            f'alarms an hour ({sure}); a proof of {asked} takes {missing} h of nominal recordings '
+            f'more'
         )

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cosmos_flywheel.core.blocks import BLOCK_S
 from cosmos_flywheel.core.calibration import Calibration
-from cosmos_flywheel.core.promise import BLOCK_S
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import AnomalyScore
 
