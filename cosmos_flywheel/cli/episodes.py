@@ -7,18 +7,21 @@ import argparse
 import getpass
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cosmos_flywheel.capture.report.words import say_episode
+from cosmos_flywheel.cli.cluster_table import cluster_as_json, cluster_lines
+from cosmos_flywheel.cli.episode_story import tell_all
+from cosmos_flywheel.cli.keys import open_keys
 from cosmos_flywheel.cli.table import amount, printable, table
-from cosmos_flywheel.core.errors import StoreError
+from cosmos_flywheel.cli.triage import Triage
+from cosmos_flywheel.core.errors import ConfigError, StoreError
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
 from cosmos_flywheel.store.connection import CATALOGUE
-from cosmos_flywheel.store.episodes import Manifest, iter_episodes, read_episode
-from cosmos_flywheel.store.labels import STATES, Label, read_labels
+from cosmos_flywheel.store.episodes import iter_episodes, read_episode
+from cosmos_flywheel.store.labels import STATES, read_labels
 from cosmos_flywheel.store.records import EpisodeRow
 
 OUT = Path('flywheel-out')
@@ -35,6 +38,7 @@ def add_parser(subparsers: Any) -> None:
     )
     actions = parser.add_subparsers(metavar='ACTION', required=True)
     _add_list(actions)
+    _add_clusters(actions)
     _add_show(actions)
     _add_label(actions)
     _add_rebuild(actions)
@@ -54,6 +58,13 @@ def _add_list(actions: Any) -> None:
     parser.add_argument('--cause', help='only these: a channel, trigger:NAME, or trigger for all')
     parser.add_argument('--robot', help='only those of this robot')
     parser.add_argument('--bag', help='only those of this bag: its name or its id')
+    parser.add_argument('--cluster', metavar='ID', help='only those of this cluster')
+    parser.add_argument('--json', action='store_true', help='as JSON')
+
+
+def _add_clusters(actions: Any) -> None:
+    parser = _add(actions, 'clusters', _clusters, 'episodes that are alike, most common first')
+    _add_folder(parser)
     parser.add_argument('--json', action='store_true', help='as JSON')
 
 
@@ -64,9 +75,16 @@ def _add_show(actions: Any) -> None:
 
 
 def _add_label(actions: Any) -> None:
-    parser = _add(actions, 'label', _label, 'say what an episode really was')
-    _add_id(parser)
-    parser.add_argument('label', choices=STATES, help=f'one of: {", ".join(STATES)}')
+    parser = _add(actions, 'label', _label, 'say what episodes really were')
+    parser.description = (
+        'Says what one episode really was. Without ID, goes through all that nobody has judged '
+        'yet, one key each: the most common cluster first, in it the most severe first. Reads '
+        'lines where the input is no terminal.'
+    )
+    _add_id(parser, nargs='?')
+    parser.add_argument(
+        'label', nargs='?', choices=STATES, help=f'one of: {", ".join(STATES)}; needed with ID'
+    )
     parser.add_argument('--reason', default='', help='why, in your words')
     parser.add_argument('--reviewer', help='who says so (default: your user name)')
 
@@ -95,8 +113,9 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_id(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('id', metavar='ID', help="an episode's id, or how it begins")
+def _add_id(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    words = "an episode's id, or how it begins"
+    parser.add_argument('id', metavar='ID', nargs=nargs, help=words)
     parser.add_argument(
         '--out',
         type=Path,
@@ -109,7 +128,11 @@ def _add_id(parser: argparse.ArgumentParser) -> None:
 def _list(args: argparse.Namespace) -> int:
     with _open(args.out) as catalogue:
         rows = catalogue.episodes(
-            state=args.state, cause=args.cause, robot=args.robot, bag=args.bag
+            state=args.state,
+            cause=args.cause,
+            robot=args.robot,
+            bag=args.bag,
+            cluster=args.cluster,
         )
         known = len(catalogue.episodes())
         hours = catalogue.watched_hours(args.robot)
@@ -127,20 +150,44 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
+def _clusters(args: argparse.Namespace) -> int:
+    with _open(args.out) as catalogue:
+        rows = catalogue.clusters()
+        alone = sum(row.cluster is None for row in catalogue.episodes())
+    if args.json:
+        print(json.dumps([cluster_as_json(row) for row in rows], indent=2))
+    else:
+        print('\n'.join(cluster_lines(rows)))
+    if alone:
+        print(
+            f'{alone} episodes have no cluster yet; run: flywheel episodes rebuild {args.out}',
+            file=sys.stderr,
+        )
+    return 0
+
+
 def _show(args: argparse.Namespace) -> int:
     with _open(args.out) as catalogue:
-        folder = catalogue.folder(catalogue.episode(args.id).id)
+        row = catalogue.episode(args.id)
+        folder = catalogue.folder(row.id)
+        cluster = next(iter(catalogue.clusters(row.cluster)), None) if row.cluster else None
     manifest, labels = read_episode(folder, verify=True), read_labels(folder)
     if args.json:
-        print(json.dumps({**manifest, 'labels': [asdict(label) for label in labels]}, indent=2))
+        said = [asdict(label) for label in labels]
+        print(json.dumps({**manifest, 'cluster': row.cluster, 'labels': said}, indent=2))
     else:
-        print('\n'.join(printable(line) for line in _story(folder, manifest, labels)))
+        print('\n'.join(printable(line) for line in tell_all(folder, manifest, labels, cluster)))
     return 0
 
 
 def _label(args: argparse.Namespace) -> int:
     reviewer = args.reviewer or _user_name()
     with _open(args.out) as catalogue:
+        if args.id is None:
+            with open_keys(sys.stdin) as keys:
+                return Triage(catalogue, keys, reviewer, args.reason).run()
+        if args.label is None:
+            raise ConfigError(f'say what {args.id} was: one of {", ".join(STATES)}')
         said = catalogue.label(args.id, args.label, reviewer=reviewer, reason=args.reason)
     print(printable(f'{said.episode}: {said.label}, says {said.reviewer}'))
     return 0
@@ -184,7 +231,7 @@ def _lines(rows: Sequence[EpisodeRow], hours: float) -> list[str]:
     watched = f'in {amount(hours)} watched hours'
     if not rows:
         return [f'no episodes {watched}']
-    head = ('episode', 'onset', 'length', 'causes', 'peak', 'label', 'bag')
+    head = ('episode', 'onset', 'length', 'causes', 'peak', 'label', 'cluster', 'bag')
     cells = [
         (
             row.id,
@@ -193,6 +240,7 @@ def _lines(rows: Sequence[EpisodeRow], hours: float) -> list[str]:
             ', '.join(row.causes),
             f'{amount(row.severity)} ×' if row.severity else '-',
             row.label,
+            row.cluster or '-',
             row.bag,
         )
         for row in rows
@@ -202,99 +250,3 @@ def _lines(rows: Sequence[EpisodeRow], hours: float) -> list[str]:
         f'{len(rows)} episode{"s" * (len(rows) != 1)} {watched}; '
         'peak in multiples of the threshold',
     ]
-
-
-def _story(folder: Path, manifest: Manifest, labels: Sequence[Label]) -> Iterator[str]:
-    """The whole manifest in words."""
-    source, window, engine = manifest['source'], manifest['window'], manifest['engine']
-    state = labels[-1].label if labels else manifest['state']
-    yield f'episode {manifest["id"]}: {state}'
-    yield f'  {say_episode(manifest)}'
-    yield ''
-    yield f'bag          {source["name"]} ({_bag_words(source)})'
-    yield (
-        f'when         {window["start_s"]:.2f} s to {window["end_s"]:.2f} s '
-        f'from its first message, alarm at {window["onset_s"]:.2f} s'
-    )
-    yield f'robot        {manifest["robot"] or "not named"}; task: {manifest["task"] or "unknown"}'
-    yield f'engine       {engine["level"]}, calibration {manifest["calibration_id"] or "none"}'
-    yield ''
-    yield from _scores(manifest)
-    remarks = [*_firings(manifest), *_losses(manifest), *_notes(manifest), *_labels(labels)]
-    yield from ('', *remarks) if remarks else ()
-    yield ''
-    yield from _files(folder, manifest)
-
-
-def _notes(manifest: Manifest) -> Iterator[str]:
-    for note in manifest['notes']:
-        yield f'note         {note}'
-
-
-def _labels(labels: Sequence[Label]) -> Iterator[str]:
-    for label in labels:
-        reason = f': {label.reason}' if label.reason else ''
-        yield f'label        {label.label}, says {label.reviewer} ({label.time}){reason}'
-
-
-def _bag_words(source: Mapping[str, Any]) -> str:
-    words = [
-        source['format'],
-        source['storage'],
-        source['damage'] and f'damaged: {source["damage"]}',
-    ]
-    return ', '.join(str(word) for word in words if word)
-
-
-def _scores(manifest: Manifest) -> Iterator[str]:
-    rows = [('channel', 'peak', 'threshold', 'alarm', 'largest at the peak')]
-    for name, channel in sorted(
-        manifest['channels'].items(), key=lambda item: not item[1]['alarms']
-    ):
-        peak, limit = channel['peak'], channel['threshold']
-        rows.append(
-            (
-                name,
-                '-' if peak is None else amount(peak),
-                '-' if limit is None else amount(limit) + ' proved' * channel['guaranteed'],
-                _spans(manifest, channel['alarms']),
-                channel['detail'] or '-',
-            )
-        )
-    yield from table(rows, right=(1,))
-
-
-def _firings(manifest: Manifest) -> Iterator[str]:
-    for firing in manifest.get('firings', ()):
-        ends_ns = firing.get('ends_ns')
-        span = (firing['stamp_ns'], firing['stamp_ns'] if ends_ns is None else ends_ns)
-        when = _spans(manifest, [span])
-        yield f'trigger      {firing["name"]} at {when}: {firing.get("detail") or "fired"}'
-
-
-def _losses(manifest: Manifest) -> Iterator[str]:
-    for topic, counts in manifest['losses'].items():
-        words = (f'{count} × {reason.replace("_", " ")}' for reason, count in counts.items())
-        yield f'lost         {topic}: {", ".join(words)}'
-
-
-def _files(folder: Path, manifest: Manifest) -> Iterator[str]:
-    clip = manifest['clip']
-    messages, topics = sum(clip['messages'].values()), len(clip['messages'])
-    size = f'{clip["bytes"] / 1e6:.2f} MB, {messages} messages on {topics} topics'
-    yield f'clip         {folder / clip["file"]} ({size})'
-    if manifest['thumbnail']:
-        yield f'thumbnail    {folder / manifest["thumbnail"]["file"]}'
-    for entry in manifest['evidence']:
-        yield f'evidence     {folder / entry["file"]} ({entry["kind"]})'
-
-
-def _spans(manifest: Manifest, spans_ns: Sequence[Sequence[int]]) -> str:
-    """Stretches in seconds from the bag's first message."""
-    window = manifest['window']
-
-    def seconds(stamp_ns: int) -> str:
-        return f'{window["start_s"] + (stamp_ns - window["start_ns"]) / 1e9:.2f}'
-
-    words = (seconds(a) if a == b else f'{seconds(a)}-{seconds(b)}' for a, b in spans_ns)
-    return ', '.join(f'{word} s' for word in words) or '-'

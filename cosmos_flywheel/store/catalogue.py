@@ -121,6 +121,7 @@ class Catalogue:
         cause: str | None = None,
         robot: str | None = None,
         bag: str | None = None,
+        cluster: str | None = None,
     ) -> list[EpisodeRow]:
         """What matches all that is given, in the order of bags and time.
 
@@ -133,12 +134,11 @@ class Catalogue:
                 OR substr(cause, 1, length(:cause) + 1) = :cause || ':')""": cause,
             'robot = :robot': robot,
             ':bag IN (bag, bag_id)': bag,
+            'id IN (SELECT episode FROM members WHERE cluster = :cluster)': cluster,
         }
         given = [text for text, value in conditions.items() if value is not None]
-        return self._rows(
-            ' AND '.join(given) or 'TRUE',
-            {'state': state, 'cause': cause, 'robot': robot, 'bag': bag},
-        )
+        values = {'state': state, 'cause': cause, 'robot': robot, 'bag': bag, 'cluster': cluster}
+        return self._rows(' AND '.join(given) or 'TRUE', values)
 
     def episode(self, prefix: str) -> EpisodeRow:
         """The one episode whose id begins so; StoreError if there is none or more than one."""
@@ -183,15 +183,14 @@ class Catalogue:
         query = 'SELECT episode, id, name FROM members JOIN clusters ON cluster = id'
         return {one: (name, words) for one, name, words in self._ask(query, ()) if one in asked}
 
-    def clusters(self) -> list[ClusterRow]:
+    def clusters(self, cluster: str | None = None) -> list[ClusterRow]:
         """Episodes that are alike, the most common first; those without a cluster are left out."""
         members: dict[str | None, list[EpisodeRow]] = {}
-        for row in sorted(self.episodes(), key=lambda row: (-row.severity, row.id)):
+        for row in self.episodes(cluster=cluster):
             members.setdefault(row.cluster, []).append(row)
-        known = self._ask('SELECT id, name, robot FROM clusters', ())
         rows = [
-            ClusterRow(name, words, robot, tuple(members[name]))
-            for name, words, robot in known
+            ClusterRow(name, words, robot, tuple(sorted(members[name], key=_by_severity)))
+            for name, words, robot in self._ask('SELECT id, name, robot FROM clusters', ())
             if name in members
         ]
         return sorted(rows, key=lambda row: (-len(row.members), row.id))
@@ -356,3 +355,7 @@ def _row(values: list[Any]) -> EpisodeRow:
     *plain, causes, scores = values
     pairs = {name: tuple(pair) for name, pair in sorted(json.loads(scores).items())}
     return EpisodeRow(*[*plain, tuple(sorted(json.loads(causes))), pairs])
+
+
+def _by_severity(row: EpisodeRow) -> tuple[float, str]:
+    return -row.severity, row.id

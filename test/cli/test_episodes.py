@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,12 @@ def say(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> st
 
 def test_list_is_a_table(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     head, first, second, strange, foot = say(capsys, 'list', out).splitlines()
-    assert head.split() == ['episode', 'onset', 'length', 'causes', 'peak', 'label', 'bag']
+    assert head.split() == [
+        'episode', 'onset', 'length', 'causes', 'peak', 'label', 'cluster', 'bag',
+    ]  # fmt: skip
     assert first.split() == [
         FIRST['id'], '5.00', 's', '6.0', 's', 'picture,', 'trigger:emergency_stop', '2.8', '×',
-        'untriaged', 'bag_a',
+        'untriaged', FIRST['id'][:8], 'bag_a',
     ]  # fmt: skip
     assert second.startswith(SECOND['id'])
     assert strange.endswith(r'böse\x1b[31m')  # nothing in a name reaches the terminal
@@ -54,6 +57,7 @@ def test_list_is_a_table(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (['--robot', 'mujoco_push'], [FIRST, SECOND]),
         (['--state', 'failure'], []),
         (['--bag', 'bag_a', '--state', 'untriaged'], [FIRST, SECOND]),
+        (['--cluster', SECOND['id'][:8]], [SECOND]),
     ],
 )
 def test_list_as_json_holds_what_was_asked_for(
@@ -64,6 +68,58 @@ def test_list_as_json_holds_what_was_asked_for(
 ) -> None:
     rows = json.loads(say(capsys, 'list', out, *options, '--json'))
     assert [row['id'] for row in rows] == [manifest['id'] for manifest in expected]
+
+
+def test_list_as_json_tells_the_cluster(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(say(capsys, 'list', out, '--json'))
+    assert [row['cluster'] for row in rows] == [m['id'][:8] for m in (FIRST, SECOND, STRANGE)]
+
+
+def test_clusters_are_listed_most_common_first(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harvest(out, make_manifest(2.0, 'bag_b'))
+    say(capsys, 'label', ID, 'failure', '--reviewer', 'ann', '--out', out)
+    head, common, *_, foot = say(capsys, 'clusters', out).splitlines()
+    assert head.split() == ['cluster', 'episodes', 'name', 'labels', 'last', 'seen', 'bags']
+    assert common.split() == [
+        FIRST['id'][:8], '2', 'picture', '(lower', 'left),', 'emergency', 'stop',
+        '1', 'failure,', '1', 'untriaged', '1003', 's', 'bag_a,', 'bag_b',
+    ]  # fmt: skip
+    assert foot == '3 clusters of 4 episodes'
+
+
+def test_clusters_as_json(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, *_ = rows = json.loads(say(capsys, 'clusters', out, '--json'))
+    assert len(rows) == 3
+    assert {row['count'] for row in rows} == {1}
+    assert first['episodes'][0].startswith(first['id'])
+    assert first['labels'] == {'untriaged': 1}
+    assert first['last_onset_ns'] > 0
+
+
+def test_clusters_of_a_folder_of_before_are_made_by_rebuild(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out / 'clusters.jsonl').unlink()
+    with sqlite3.connect(out / 'catalogue.sqlite') as connection:
+        connection.execute('DELETE FROM members')
+    connection.close()
+    assert main(['episodes', 'clusters', str(out)]) == 0
+    found = capsys.readouterr()
+    assert found.out == 'no clusters\n'
+    assert '3 episodes have no cluster yet; run: flywheel episodes rebuild' in found.err
+    say(capsys, 'rebuild', out)
+    assert '3 clusters of 3 episodes' in say(capsys, 'clusters', out)
+
+
+def test_show_tells_the_cluster(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = say(capsys, 'show', ID, '--out', out)
+    assert f'{FIRST["id"][:8]} picture (lower left), emergency stop, 1 episode\n' in said
+
+
+def test_an_id_without_a_label_is_refused(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f'say what {ID} was: one of' in say(capsys, 'label', ID, '--out', out, code=2)
 
 
 def test_list_of_nothing_says_so(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
