@@ -52,3 +52,8 @@ def thinned(values: Sequence[float], most: int) -> list[float]:
         return ordered
     kept = np.linspace(0, len(ordered) - 1, most).round().astype(int)
     return [ordered[i] for i in kept.tolist()]
+
+
+def rounded(value: float) -> float:
+    """Six significant digits: enough for a threshold, and the same in every file."""
+    return float(f'{value:.6g}')

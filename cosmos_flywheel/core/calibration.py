@@ -18,7 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_flywheel.core.blocks import BLOCK_S, block_medians, borders, scores_of, thinned
+from cosmos_flywheel.core.blocks import (
+    BLOCK_S,
+    block_medians,
+    borders,
+    rounded,
+    scores_of,
+    thinned,
+)
 from cosmos_flywheel.core.channels import Channel
 from cosmos_flywheel.core.conformal import blocks_needed
 from cosmos_flywheel.core.errors import ConfigError
@@ -238,7 +245,7 @@ def calibrate_channel(
         channel.elements,
         tuple(_plain(scale)),
         threshold_of(nominal_max, margin),
-        _round(nominal_max),
+        rounded(nominal_max),
         margin,
         reference=_reference(medians),
     )
@@ -246,7 +253,7 @@ def calibrate_channel(
 
 def threshold_of(nominal_max: float, margin: float) -> float:
     """Where a threshold lies that promises nothing."""
-    return _round(max(1.0, nominal_max * ROUNDING) * margin)
+    return rounded(max(1.0, nominal_max * ROUNDING) * margin)
 
 
 def _calibrate_all(
@@ -275,7 +282,7 @@ def _scaled(
     return replace(
         known,
         threshold=threshold,
-        margin=_round(threshold / max(1.0, known.nominal_max)),
+        margin=rounded(threshold / max(1.0, known.nominal_max)),
         guaranteed=True,
         reference=_reference(medians),
     )
@@ -321,16 +328,11 @@ def _block_ticks(clock_hz: float) -> int:
 
 
 def _reference(medians: Sequence[float]) -> tuple[float, ...]:
-    return tuple(_round(m) for m in thinned(medians, MOST_REFERENCES))
+    return tuple(rounded(m) for m in thinned(medians, MOST_REFERENCES))
 
 
 def _plain(values: Vector) -> list[float]:
-    return [_round(v) for v in values.tolist()]
-
-
-def _round(value: float) -> float:
-    """Six significant digits: enough for a threshold, and the same in every file."""
-    return float(f'{value:.6g}')
+    return [rounded(v) for v in values.tolist()]
 
 
 def _difference(known: ChannelCalibration | None, channel: Channel) -> str:

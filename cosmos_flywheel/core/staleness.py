@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cosmos_flywheel.core.blocks import BLOCK_S
+from cosmos_flywheel.core.blocks import BLOCK_S, rounded
 from cosmos_flywheel.core.calibration import Calibration
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import AnomalyScore
@@ -31,7 +31,10 @@ POWERS = (0.1, 0.2, 0.35, 0.5, 0.7)
 FEWEST = 4
 """With fewer reference blocks a channel has nothing to compare with."""
 LEAST_BLOCK_S = 1.0
-"""A rest shorter than this says nothing."""
+"""A recording shorter than this says nothing."""
+WHOLE = 0.9
+"""From this part of a block on, what is left of a recording is taken for one; shorter rests have
+less steady medians than the calibration's blocks, and are forgotten."""
 
 
 @dataclass(slots=True)
@@ -77,6 +80,7 @@ class StaleTest:
         }
         self._begin_ns: int | None = None
         self._last_ns = 0
+        self._first = True
         self._alarmed = False
         self.stale = False
         """Once true, it stays so: fit again."""
@@ -95,9 +99,12 @@ class StaleTest:
 
     def take(self, stamp_ns: int, scores: Mapping[str, float], *, alarm: bool) -> bool:
         """The same, from plain scores by channel."""
-        begin_ns = self._begin_ns
-        if begin_ns is None or not 0 <= stamp_ns - begin_ns < BLOCK_S * NS:
+        if self._begin_ns is not None and not 0 <= stamp_ns - self._last_ns < BLOCK_S * NS:
             self.end_block()
+        if self._begin_ns is None:
+            self._begin_ns = stamp_ns
+        elif stamp_ns - self._begin_ns >= BLOCK_S * NS:
+            self._close(BLOCK_S)
             self._begin_ns = stamp_ns
         self._last_ns = stamp_ns
         self._alarmed |= alarm
@@ -108,14 +115,25 @@ class StaleTest:
         return self.stale
 
     def end_block(self) -> None:
-        """Close the block, as at the end of a recording; a very short rest is forgotten."""
-        begin_ns, alarmed = self._begin_ns, self._alarmed
-        self._begin_ns, self._alarmed = None, False
-        medians = {n: float(np.median(c.block)) for n, c in self._channels.items() if c.block}
+        """Close the block at the end of a recording; harmless when repeated."""
+        if self._begin_ns is not None:
+            self._close((self._last_ns - self._begin_ns) / NS)
+        self._first = True
+
+    def _close(self, length_s: float) -> None:
+        least_s = LEAST_BLOCK_S if self._first else WHOLE * BLOCK_S
+        # Rounded as the references are: what never changes must not seem to have grown.
+        medians = {
+            n: rounded(float(np.median(c.block))) for n, c in self._channels.items() if c.block
+        }
+        counts = length_s >= least_s and not self._alarmed
         for channel in self._channels.values():
             channel.block.clear()
-        if begin_ns is None or alarmed or self._last_ns - begin_ns < LEAST_BLOCK_S * NS:
-            return
+        self._begin_ns, self._alarmed, self._first = None, False, False
+        if counts:
+            self._judge(medians)
+
+    def _judge(self, medians: Mapping[str, float]) -> None:
         self.blocks += 1
         for name, median in medians.items():
             self._channels[name].bet(median)

@@ -91,3 +91,25 @@ def test_whole_scores_are_taken_as_well():
         channel = ChannelScore('state', 2 + index / 400, 3.0, alarm=False, guaranteed=False)
         test.observe(AnomalyScore(index * NS, (channel,), '', ''))
     assert test.stale
+
+
+def test_what_never_changes_is_not_taken_for_new():
+    """The file holds six digits, scores come as they are: 0.0020000001 is the 0.002 of before."""
+    steady = ChannelCalibration(('gap',), (1.0,), 3.0, 2.0, reference=(0.002,) * 100)
+    test = StaleTest(Calibration('arm', {}, (8, 8), 2.0, '', {}, {'clock_health': steady}))
+    for index in range(60):
+        for at_s in (0, 9):
+            test.take((index * 10 + at_s) * NS, {'clock_health': 0.0020000001}, alarm=False)
+    assert not test.stale
+
+
+def test_a_short_rest_of_a_recording_is_forgotten_and_a_short_recording_is_not():
+    test = StaleTest(calibration(0))
+    for tick in range(13 * 2):
+        test.take(tick * NS // 2, {'state': 1.0, 'picture': 1.0}, alarm=False)
+    test.end_block()
+    assert test.blocks == 1
+    for tick in range(5 * 2):
+        test.take(10**13 + tick * NS // 2, {'state': 1.0, 'picture': 1.0}, alarm=False)
+    test.end_block()
+    assert test.blocks == 2
