@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 from cosmos_flywheel import schemas
 from cosmos_flywheel.core.errors import FlywheelError, StoreError
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
-from cosmos_flywheel.store.clusters import Member, assign
+from cosmos_flywheel.store.clusters import Member, Newcomer, assign
 from cosmos_flywheel.store.connection import BrokenCatalogueError, connect, explaining, remove
 from cosmos_flywheel.store.episodes import Manifest, is_complete, iter_episodes, read_episode
 from cosmos_flywheel.store.files import storing, write_document
 from cosmos_flywheel.store.labels import Label, append_label, read_labels
-from cosmos_flywheel.store.records import ClusterRow, EpisodeRow, Rebuilt, WatchedBag
+from cosmos_flywheel.store.records import Cluster, ClusterRow, EpisodeRow, Rebuilt, WatchedBag
 
 BAGS = 'bags'
 T = TypeVar('T')
@@ -168,8 +168,8 @@ class Catalogue:
             FROM bags WHERE :robot IS NULL OR robot = :robot GROUP BY bag_id)"""
         return float(self._ask(query, {'robot': robot})[0][0]) / 3600
 
-    def assign_clusters(self, episodes: Iterable[str]) -> dict[str, tuple[str, str]]:
-        """Give each of these episodes that has none its cluster, as (id, name) by episode.
+    def assign_clusters(self, episodes: Iterable[str]) -> dict[str, Cluster]:
+        """Give each of these episodes that has none its cluster; returns those of all of them.
 
         For all episodes of a harvest at once, at its end: in which order they were found does
         not matter then. Raises StoreError if one is not known or no longer there.
@@ -177,11 +177,12 @@ class Catalogue:
         asked = set(episodes)
         new = asked - {episode for (episode,) in self._ask('SELECT episode FROM members', ())}
         if new:
-            members = assign(self.out, [read_episode(self.folder(one)) for one in sorted(new)])
+            manifests = (read_episode(self.folder(one)) for one in sorted(new))
+            members = assign(self.out, map(Newcomer.of, manifests))
             with self._writing():
                 self._put_members(members)
         query = 'SELECT episode, id, name FROM members JOIN clusters ON cluster = id'
-        return {one: (name, words) for one, name, words in self._ask(query, ()) if one in asked}
+        return {one: Cluster(*cluster) for one, *cluster in self._ask(query, ()) if one in asked}
 
     def clusters(self, cluster: str | None = None) -> list[ClusterRow]:
         """Episodes that are alike, the most common first; those without a cluster are left out."""
@@ -209,15 +210,17 @@ class Catalogue:
             for table in _EMPTYING:
                 self._connection.execute(f'DELETE FROM {table}')
             refused: list[str] = []
-            episodes = [*_readable(_read_episode, iter_episodes(self.out), refused)]
-            known = sum(self._put_episode(*found) for found in episodes)
+            newcomers: list[Newcomer] = []
+            for manifest, labels in _readable(_read_episode, iter_episodes(self.out), refused):
+                self._put_episode(manifest, labels)
+                newcomers.append(Newcomer.of(manifest))
             with _noting(refused):
-                self._put_members(assign(self.out, (manifest for manifest, _ in episodes)))
+                self._put_members(assign(self.out, newcomers))
             records = sorted((self.out / BAGS).glob('[!.]*.json'))
             bags = [*_readable(_read_bag, records, refused)]
             for bag in bags:
                 self._put_bag(bag)
-        return Rebuilt(known, len(bags), tuple(refused))
+        return Rebuilt(len(newcomers), len(bags), tuple(refused))
 
     def _put_bag(self, document: Mapping[str, Any]) -> None:
         damage = document['damage']

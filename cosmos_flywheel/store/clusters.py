@@ -47,16 +47,37 @@ class Member:
     """Where this episode founded the cluster."""
 
 
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """What of an episode decides its cluster."""
+
+    episode: str
+    order: tuple[str, str, int, str]
+    """By bag and time: newcomers are taken in this order."""
+    founder: Founder
+    """What it would be as the first of its kind."""
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Newcomer:
+        """The little that is kept of a manifest."""
+        source, start_ns = manifest['source'], manifest['window']['start_ns']
+        return cls(
+            manifest['id'],
+            (source['name'], source['bag_id'], start_ns, manifest['id']),
+            Founder(manifest['robot'], kind_words(manifest), marks_of(manifest)),
+        )
+
+
 def read_members(out: Path) -> tuple[Member, ...]:
     """Every assignment, oldest first; SchemaError names the line that does not hold."""
     return tuple(_member(line) for line in read_lines(out / CLUSTERS, SCHEMA))
 
 
-def assign(out: Path, manifests: Iterable[Manifest]) -> tuple[Member, ...]:
+def assign(out: Path, newcomers: Iterable[Newcomer]) -> tuple[Member, ...]:
     """Give every episode that has no cluster yet its own; safe beside other writers.
 
-    The result depends on the assignments that were there and on the manifests, in whatever order
-    they are given: new episodes are taken by bag and time. On disk when this returns.
+    The result depends on the assignments that were there and on the newcomers, in whatever order
+    they are given. On disk when this returns.
 
     Returns:
         All assignments, old and new, oldest first.
@@ -66,16 +87,16 @@ def assign(out: Path, manifests: Iterable[Manifest]) -> tuple[Member, ...]:
         SchemaError: a line of the file does not hold.
 
     """
-    ordered = sorted(manifests, key=_order)
+    ordered = sorted(newcomers, key=lambda one: one.order)
     members: list[Member] = []
 
     def grow(lines: Sequence[Document]) -> list[Document]:
         members.extend(map(_member, lines))
         known = len(members)
         groups = _Groups(members)
-        for manifest in ordered:
-            if manifest['id'] not in groups.known:
-                members.append(groups.place(manifest))
+        for newcomer in ordered:
+            if newcomer.episode not in groups.known:
+                members.append(groups.place(newcomer))
         return [{'schema': SCHEMA, **asdict(member)} for member in members[known:]]
 
     append_lines(out / CLUSTERS, SCHEMA, grow)
@@ -93,17 +114,16 @@ class _Groups:
         for member in members:
             self._take(member)
 
-    def place(self, manifest: Manifest) -> Member:
+    def place(self, newcomer: Newcomer) -> Member:
         """The episode's cluster; the older one where two are equally alike."""
-        robot, marks = manifest['robot'], marks_of(manifest)
-        if robot in self._likeness:
-            alike = self._likeness[robot].compare(marks)
+        episode, founder = newcomer.episode, newcomer.founder
+        if founder.robot in self._likeness:
+            alike = self._likeness[founder.robot].compare(founder.marks)
             best = int(alike.argmax())
             if alike[best] >= ALIKE:
-                cluster = self._ids[robot][best]
-                return self._take(Member(manifest['id'], cluster, float(alike[best])))
-        founder = Founder(robot, kind_words(manifest), marks)
-        return self._take(Member(manifest['id'], self._free_id(manifest['id']), 1.0, founder))
+                cluster = self._ids[founder.robot][best]
+                return self._take(Member(episode, cluster, float(alike[best])))
+        return self._take(Member(episode, self._free_id(episode), 1.0, founder))
 
     def _take(self, member: Member) -> Member:
         self.known.add(member.episode)
@@ -122,11 +142,6 @@ def _names(episode: str) -> Iterator[str]:
     while True:
         yield episode[:ID_DIGITS]
         episode = sha256_hex(episode.encode())
-
-
-def _order(manifest: Manifest) -> tuple[str, str, int, str]:
-    source = manifest['source']
-    return source['name'], source['bag_id'], manifest['window']['start_ns'], manifest['id']
 
 
 def _member(line: Document) -> Member:

@@ -59,6 +59,16 @@ class EpisodeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a kind of episodes is called."""
+
+    id: str
+    """8 hex digits."""
+    name: str
+    """In a few words."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterRow:
     """Episodes that are alike, as the catalogue knows them."""
 

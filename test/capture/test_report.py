@@ -26,6 +26,7 @@ from cosmos_flywheel.capture.report.result import BagTrace, ClipFrame, HarvestRe
 from cosmos_flywheel.capture.report.templating import clock_words, ratio_words, span_words
 from cosmos_flywheel.capture.report.words import REACH
 from cosmos_flywheel.core.errors import StoreError
+from cosmos_flywheel.store.records import Cluster
 from cosmos_flywheel.video.decode import decode_video
 
 HOSTILE = (
@@ -103,6 +104,35 @@ def test_every_picture_has_words_and_every_episode_its_evidence() -> None:
     text = words_of(draw_report(make_result()))
     for part in ('−0.80 s', '6.1×', 'joint gantry_x', 'episodes label 0000000000000001 failure'):
         assert part in text
+
+
+def test_kinds_are_listed_most_common_first_and_linked_both_ways() -> None:
+    rare, common = Cluster('0a0a0a0a', 'state (wrist)'), Cluster('0b0b0b0b', 'picture (top left)')
+    kinds = {1: rare, 2: common, 3: common}
+    episodes = [replace(make_episode(number=n), cluster=kind) for n, kind in kinds.items()]
+    page = draw_report(make_result(*episodes))
+    rows = [attrs['id'] for attrs in Elements(page).all('tr') if 'id' in attrs]
+    assert rows == ['k0b0b0b0b', 'k0a0a0a0a']
+    links = [attrs['href'] for attrs in Elements(page).all('a')]
+    assert [links.count(f'#{row}') for row in rows] == [2, 1]
+    text = words_of(page)
+    assert re.search(r'picture \(top left\)\s+0b0b0b0b\s+2\s+1\s', text)
+    assert '1 other like it' in text
+    assert 'the only one of its kind' in text
+
+
+def test_a_very_common_kind_is_linked_in_part() -> None:
+    kind = Cluster('0b0b0b0b', '<b>state</b>')
+    views = [make_episode(number=n).without_pictures() for n in range(40)]
+    page = draw_report(make_result(*(replace(view, cluster=kind) for view in views)))
+    assert 'and 16 more' in words_of(page)
+    assert '39 others like it' in words_of(page)
+    assert '<b>state' not in page
+
+
+def test_without_clusters_there_are_no_kinds() -> None:
+    assert 'like it' not in words_of(draw_report(make_result()))
+    assert 'id="kinds"' not in draw_report(make_result())
 
 
 def test_calibration_and_guarantee_are_stated_honestly() -> None:

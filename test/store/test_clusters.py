@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from cosmos_flywheel.core.errors import SchemaError, StoreError
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
-from cosmos_flywheel.store.clusters import CLUSTERS, assign, read_members
+from cosmos_flywheel.store.clusters import CLUSTERS, Member, Newcomer, read_members
+from cosmos_flywheel.store.clusters import assign as assign_newcomers
 
 DETAILS = {'picture': ['top left', 'bottom right'], 'state': ['elbow', 'wrist']}
 
@@ -41,6 +42,10 @@ KICK = kind(2.0, 'bag_a', 'picture=top left')
 AGAIN = kind(10.0, 'bag_a', 'picture=top left', peak=5.0)
 STALL = kind(2.0, 'bag_b', 'state=elbow')
 LATER = kind(2.0, 'bag_c', 'state=elbow', peak=2.5)
+
+
+def assign(out: Path, manifests: list[Any]) -> tuple[Member, ...]:
+    return assign_newcomers(out, map(Newcomer.of, manifests))
 
 
 def places(out: Path) -> dict[str, str]:

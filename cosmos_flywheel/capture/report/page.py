@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from cosmos_flywheel.capture.report.kinds import kinds_of
 from cosmos_flywheel.capture.report.lanes import Lane, lay_lanes, span_boxes, time_ticks, x_of
 from cosmos_flywheel.capture.report.media import Media, illustrate
 from cosmos_flywheel.capture.report.result import (
@@ -139,6 +140,7 @@ def draw_report(result: HarvestResult) -> str:
         loud=[s for s in sections if s.cards],
         quiet=[s for s in sections if not s.cards],
         causes=tally(result.episodes),
+        kinds=kinds_of((card.number, card.view) for s in sections for card in s.cards),
         watched_s=3600 * result.hours,
         proved=[name for name, proved in promised.items() if proved],
         channels=len(promised),

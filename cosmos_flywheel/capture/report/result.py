@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmos_flywheel.core.types import Picture
+from cosmos_flywheel.store.records import Cluster
 
 Span = tuple[float, float]
 """Half-open stretch of time: start and end in seconds."""
@@ -108,6 +109,8 @@ class EpisodeView:
     """The whole window, in time order."""
     folder: str = ''
     """Where the episode lies, relative to the report."""
+    cluster: Cluster | None = None
+    """The kind of episodes that it is one of."""
 
     @property
     def severity(self) -> float:
