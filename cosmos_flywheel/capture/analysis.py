@@ -22,6 +22,7 @@ from cosmos_flywheel.capture.watch import Watcher
 from cosmos_flywheel.core.channels import Moment
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, PictureError
+from cosmos_flywheel.core.outcome import blind_rules
 from cosmos_flywheel.core.prior import Recording
 from cosmos_flywheel.core.scoring import Scorer, running_norms
 from cosmos_flywheel.core.timeline import NS, Tick
@@ -147,6 +148,7 @@ class Analysis:
         unknown = [t for t in held if not self.source.topics[t].readable]
         if unknown:
             yield f'message type unknown, not looked at: {", ".join(unknown)}'
+        yield from blind_rules(self.robot.outcomes, self.watcher.topics)
         yield from self._triggers.notes()
         yield from self.losses.notes()
 

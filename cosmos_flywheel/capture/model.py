@@ -122,6 +122,7 @@ def settings_hash(robot: Robot) -> str:
             'cameras': robot.cameras,
             'state': robot.state_sources,
             'action': robot.action_sources,
+            'outcome': robot.outcomes,
             'tracking_pairs': robot.tracking_pairs,
             'clock': [robot.clock.hz, robot.clock.max_age_s],
             'scoring_revision': SCORING_REVISION,

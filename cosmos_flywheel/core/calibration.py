@@ -139,6 +139,9 @@ class Calibration:
         return {c.name: self._norm(c) for c in channels}
 
     def _norm(self, channel: Channel) -> Norm:
+        if channel.name == 'outcome':
+            # Rules are limits by themselves: neither a nominal bag nor a new rule moves them.
+            return FixedNorm(channel.floors, 1.0, guaranteed=False)
         known = self.channels.get(channel.name)
         if known is None or known.elements != channel.elements:
             raise ConfigError(
