@@ -169,8 +169,12 @@ class Triage:
         print(f'took back: {given.label} of {", ".join(given.episodes[:3])}')
 
     def _label_cluster(self, row: EpisodeRow) -> None:
+        if row.cluster is None:
+            out = self._catalogue.out
+            print(printable(f'it has no cluster yet; run: flywheel episodes rebuild {out}'))
+            return
         last = next((g for g in reversed(self._given) if g.cluster == row.cluster), None)
-        if row.cluster is None or last is None:
+        if last is None:
             print('label one episode of this cluster first; c gives its label to the rest')
             return
         rest = self._alike(row)

@@ -149,10 +149,14 @@ def test_what_others_judge_meanwhile_is_passed_over(out, press, monkeypatch) -> 
     assert labels(out) == ['failure', 'sensor_fault', 'false_alarm', U]
 
 
+def test_the_rest_of_a_cluster_takes_a_label_given_in_it(out, press) -> None:
+    assert 'label one episode of this cluster first' in press('c')
+    assert 'failure for all 2 left in this cluster? [y n]' in press('f', 'c', 'n')
+
+
 def test_episodes_without_a_cluster_come_last_and_by_themselves(out, press) -> None:
-    harvest(out)
     (out / 'clusters.jsonl').write_text('nonsense\n')
     main(['episodes', 'rebuild', str(out)])
     said = press('f', 'c', 'x')
-    assert 'label one episode of this cluster first' in said
+    assert f'it has no cluster yet; run: flywheel episodes rebuild {out}' in said
     assert sorted(labels(out)) == ['failure', 'false_alarm', U, U]
