@@ -2,15 +2,14 @@
 """The one door to MuJoCo: its module, and pictures of a model rendered without a screen.
 
 MuJoCo chooses how it renders once, when it is imported, by the variable MUJOCO_GL. Unless the
-user set it, EGL is taken where it opens a display, otherwise OSMesa.
+user set it, EGL is taken where it renders, otherwise OSMesa.
 """
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import importlib
 import os
+import subprocess
 import sys
 from functools import cache
 from typing import Any
@@ -24,10 +23,7 @@ HEIGHT, WIDTH = 192, 320
 
 REMEDY = 'apt install libegl1 libgl1-mesa-dri, or apt install libosmesa6'
 
-_EGL_LIBRARY = 'libEGL.so.1'
-_EGL_PLATFORM_DEVICE = 0x313F
-"""EGL_EXT_platform_device: displays without a window system, the kind that MuJoCo opens."""
-_MOST_DEVICES = 16
+_TRIAL = "import mujoco; mujoco.Renderer(mujoco.MjModel.from_xml_string('<mujoco/>'), 8, 8)"
 
 
 @cache
@@ -86,36 +82,14 @@ def _advice() -> str:
 
 
 def _backend() -> str | None:
-    if _egl_opens():
-        return 'egl'
-    return 'osmesa' if ctypes.util.find_library('OSMesa') else None
+    """EGL, otherwise OSMesa; tried in a process of its own, since a first failure would last.
 
-
-def _egl_opens() -> bool:
-    """Whether some device gives a display.
-
-    Asked of the library itself: once PyOpenGL has loaded EGL, OSMesa cannot be taken any more.
+    A display that opens is not enough: with drivers of mixed versions only the first picture
+    tells. Processes started by this one find the answer in their environment.
     """
-    try:
-        egl = ctypes.CDLL(_EGL_LIBRARY)
-    except OSError:
-        return False
-    pointer, number = ctypes.c_void_p, ctypes.c_int32
-    egl.eglGetProcAddress.restype = pointer
-    query = egl.eglGetProcAddress(b'eglQueryDevicesEXT')
-    display_of = egl.eglGetProcAddress(b'eglGetPlatformDisplayEXT')
-    if not query or not display_of:
-        return False
-    devices, count = (pointer * _MOST_DEVICES)(), number()
-    query_devices = ctypes.CFUNCTYPE(ctypes.c_uint, number, pointer, pointer)(query)
-    get_display = ctypes.CFUNCTYPE(pointer, ctypes.c_uint, pointer, pointer)(display_of)
-    egl.eglInitialize.argtypes = [pointer, pointer, pointer]
-    egl.eglTerminate.argtypes = [pointer]
-    if not query_devices(_MOST_DEVICES, devices, ctypes.byref(count)):
-        return False
-    for device in devices[: count.value]:
-        display = get_display(_EGL_PLATFORM_DEVICE, device, None)
-        if display and egl.eglInitialize(display, None, None):
-            egl.eglTerminate(display)
-            return True
-    return False
+    trial = [sys.executable, '-c', _TRIAL]
+    for name in ('egl', 'osmesa'):
+        tried = subprocess.run(trial, env=os.environ | {'MUJOCO_GL': name}, capture_output=True)
+        if tried.returncode == 0:
+            return name
+    return None
