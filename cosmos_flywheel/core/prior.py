@@ -60,6 +60,9 @@ LEAST_SIZE = 2e-3
 """An element that moves less than this, in its own unit, stands still: encoder noise."""
 LEAST_ERROR = 1e-3
 """In an element's usual size: a prediction that is nearer is as good as perfect."""
+LEAST_SCALE = 0.03
+"""In an element's usual size: a command that falls into the next tick errs by so much. Without
+it, bags with perfect clocks would make every jitter of a later one surprising."""
 _T = TypeVar('_T')
 _NAMES = ('about', 'used', 'mean', 'size', 'weights', 'axes', 'courses', 'scale')
 
@@ -159,7 +162,7 @@ def fit_prior(recordings: Sequence[Recording], hz: float) -> Prior:
     """
     _require_alike(recordings)
     ridge = _choose_ridge(recordings, hz)
-    peaks = [np.full(recordings[0].actions.shape[1] + 1, LEAST_ERROR)]
+    peaks = [np.full(recordings[0].actions.shape[1] + 1, LEAST_SCALE)]
     for fold in _folds(len(recordings), MOST_FOLDS):
         others = _fit(_without(recordings, fold), hz, ridge)
         peaks += [_peak(_judge(others, recordings[i])) for i in fold]
