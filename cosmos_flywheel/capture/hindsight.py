@@ -27,6 +27,7 @@ class Hindsight:
         self._engine = engine
         self._horizons = engine.spec.horizons
         self._ticks: deque[Tick] = deque(maxlen=max(self._horizons) + 1)
+        self._can_show = False
         engine.open(robot.name, robot.task)
 
     def moment(self, tick: Tick) -> Moment:
@@ -37,6 +38,7 @@ class Hindsight:
         self._ticks.append(tick)
         self._engine.observe(_observation(tick))
         predictions = [self._predict(horizon) for horizon in self._horizons]
+        self._can_show = predictions[0] is not None and predictions[0].frames is not None
         residuals = [self._residual(one, tick) for one in predictions]
         nearest = next((p for p in predictions if p is not None), None)
         return Moment(
@@ -46,10 +48,10 @@ class Hindsight:
             tuple(None if p is None or p.state is None else p.state[-1] for p in predictions),
         )
 
-    def show(self, moment: Moment) -> np.ndarray | None:
+    def show(self) -> np.ndarray | None:
         """The picture that was expected at the newest tick, for people; None without a past."""
         horizon = self._horizons[0]
-        if len(self._ticks) <= horizon or moment.predicted is None:
+        if not self._can_show:
             return None
         begin, chunk = self._chunk(horizon)
         picture: np.ndarray = self._engine.show(_observation(begin), chunk, [horizon - 1])[0]

@@ -20,7 +20,7 @@ OFFSETS_S = (-0.4, 0.0, 0.3, 0.8, 1.5)
 """Instants of a strip, from the onset."""
 MEMORY_S = 0.7
 """How far back the picture before the onset may lie."""
-Show = Callable[[Moment], Picture | None]
+Show = Callable[[], Picture | None]
 SAME_S = 1e-3
 """Offsets nearer than this are equal."""
 
@@ -69,7 +69,7 @@ class StripMaker:
             return
         offset_s = _offset_s(moment, self._onset_ns)
         if offset_s >= self._targets_s[0] - SAME_S:
-            shown = None if show is None else show(moment)
+            shown = None if show is None else show()
             self._chosen.append(moment if shown is None else replace(moment, predicted=shown))
             self._targets_s = [t for t in self._targets_s if t > offset_s + SAME_S]
 

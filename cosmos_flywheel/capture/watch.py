@@ -121,9 +121,9 @@ class Watcher:
         """The moments that still wait at the end of a recording."""
         return self._moments(self._timeline.flush())
 
-    def show(self, moment: Moment) -> Picture | None:
+    def show(self) -> Picture | None:
         """The newest moment's expected picture, for people."""
-        return self._hindsight.show(moment)
+        return self._hindsight.show()
 
     def take_losses(self) -> list[Loss]:
         """What was lost since the last call."""
