@@ -84,6 +84,7 @@ def fit_judge(
 
     """
     cv2.setNumThreads(1)
+    _require_one_robot(paths, robot)
     learnt = learn(paths, robot, learning) if level == Local.level else None
     jobs = _open_all(paths, robot, level, learnt)
     if progress is not None:
@@ -154,6 +155,23 @@ def _suspect(job: Job, suspect: Suspect) -> dict[str, Any]:
         'element': suspect.element,
         'times': round(suspect.times, 2),
     }
+
+
+def _require_one_robot(paths: Sequence[Path], robot: Robot) -> None:
+    """All bags must hold the same of the robot's topics; asked before the work of a fit."""
+    held: list[set[str]] = []
+    for path in paths:
+        with open_bag(path) as source:
+            some = {t for t in robot.topics if t in source.topics and source.topics[t].count}
+        if not some:
+            continue  # refused for what it is, once it is opened to be fitted on
+        held.append(some)
+        if held[-1] != held[0]:
+            apart = ', '.join(sorted(held[-1] ^ held[0]))
+            raise ConfigError(
+                f'{path}: of robot {robot.name!r} it does not hold the same topics as {paths[0]} '
+                f'({apart}); fit on bags with the same topics, of one robot'
+            )
 
 
 def _open_all(paths: Sequence[Path], robot: Robot, level: str, learnt: Learnt | None) -> list[Job]:
