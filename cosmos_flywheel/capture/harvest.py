@@ -47,7 +47,7 @@ from cosmos_flywheel.core.staleness import StaleTest
 from cosmos_flywheel.store.catalogue import BAGS, Catalogue
 from cosmos_flywheel.store.connection import CATALOGUE
 from cosmos_flywheel.store.episodes import iter_episodes, sweep
-from cosmos_flywheel.store.records import WatchedBag
+from cosmos_flywheel.store.records import Cluster, WatchedBag
 
 REPORT = 'report.html'
 TRACES = 'traces'
@@ -155,10 +155,12 @@ def harvest(
                 catalogue.add_episode(episode)
             catalogue.add_bag(found.bag)
             done[job.path] = found
+        # All at once: the order in which workers finish must not decide what is alike.
+        clusters = catalogue.assign_clusters(e for w in done.values() for e in w.bag.episodes)
     for path, watched in noted_stale([j for j in jobs if j.path in done], done).items():
         done[path] = watched
     found_in = [(job, done[job.path]) for job in jobs if job.path in done]
-    result = _result(out, shown_names(paths), found_in, unread)
+    result = _result(out, shown_names(paths), found_in, unread, clusters)
     write_report(result, out / REPORT)
     return _document(paths, done, unread), result
 
@@ -321,8 +323,13 @@ def _result(
     shown: Mapping[Path, str],
     found: Sequence[tuple[Job, Watched]],
     unread: Mapping[Path, str],
+    clusters: Mapping[str, Cluster],
 ) -> HarvestResult:
-    views = [(j, replace(v, bag=shown[j.path])) for j, w in found for v in w.views]
+    views = [
+        (j, replace(v, bag=shown[j.path], cluster=clusters.get(v.id)))
+        for j, w in found
+        for v in w.views
+    ]
     hashes = sorted({job.config_hash for job, _ in found})
     return HarvestResult(
         robot=', '.join(sorted({job.plan.robot.name for job, _ in found})),
