@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nominal scores as they come → whether the calibration still describes this robot.
 
-A test martingale on conformal p-values (Vovk, Gammerman, Shafer: "Algorithmic Learning in a Random
-World", 2005, ch. 7): the median score of each new block is ranked among those of the calibration
-and of the blocks since. While they are exchangeable, the ranks are uniform, and capital that bets
-on small ranks does not grow: by Ville's inequality (1939) it ever reaches 1 / FALSE_CHANCE with a
-chance of at most FALSE_CHANCE, however long one watches. Medians move with light, wear and season
-long before the largest scores do. Blocks in alarm are left out: they are failures, or for people
-to call false alarms.
+A conformal test martingale (Vovk, Gammerman, Shafer: "Algorithmic Learning in a Random World",
+2005, ch. 7): the median score of each new block is ranked among those of the calibration and of
+the blocks since. While they are exchangeable every rank is equally likely, and capital that bets
+on high or low ranks does not grow on average: by Ville's inequality (1939) it ever reaches
+1 / FALSE_CHANCE with a chance of at most FALSE_CHANCE, however long one watches. Medians move with
+light, wear and season long before the largest scores do, and so before the promise is broken.
+
+Blocks in alarm are left out: they are failures, or for people to call false alarms. So a change
+that is large enough to alarm all the time is told by alarms, not here.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import bisect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 
@@ -26,8 +29,10 @@ from cosmos_flywheel.core.types import AnomalyScore
 
 FALSE_CHANCE = 0.01
 """Chance that a calibration that still holds is ever called stale."""
-POWERS = (0.1, 0.2, 0.35, 0.5, 0.7)
-"""Bets: capital grows by power × rank^(power − 1); their mean is a martingale too."""
+SHIFTS = (-2.5, -1.5, -0.75, 0.75, 1.5, 2.5)
+"""Bets are on medians that have moved by so many standard deviations, were they normal."""
+NORMAL = NormalDist()
+MOST_CAPITAL = 1e100
 FEWEST = 4
 """With fewer reference blocks a channel has nothing to compare with."""
 LEAST_BLOCK_S = 1.0
@@ -39,29 +44,50 @@ less steady medians than the calibration's blocks, and are forgotten."""
 
 @dataclass(slots=True)
 class _Channel:
-    """One channel's references, the block that is being filled, and the capital."""
+    """One channel's references, the block that is being filled, and what is at stake."""
 
     reference: list[float]
     block: list[float] = field(default_factory=list)
-    logs: list[float] = field(default_factory=lambda: [0.0] * (2 * len(POWERS)))
-    """Logarithms of the capital of every bet, on large and on small medians."""
+    stakes: list[float] = field(default_factory=lambda: [0.0] * len(SHIFTS))
+    """What the money put on each shift so far has become."""
+    bets: int = 0
 
     @property
     def capital(self) -> float:
-        """Mean of all bets."""
-        return math.fsum(math.exp(min(one, 600.0)) for one in self.logs) / len(self.logs)
+        """All stakes, and what is not yet at stake: 1 / (n + 1) after n bets."""
+        return math.fsum(self.stakes) + 1 / (self.bets + 1)
 
     def bet(self, value: float) -> None:
-        """Rank a block among those before it, and join it to them."""
-        count = len(self.reference)
-        above = count - bisect.bisect_left(self.reference, value)
-        below = bisect.bisect_right(self.reference, value)
-        ranks = ((above + 1) / (count + 1), (below + 1) / (count + 1))
-        for index, rank in enumerate(ranks):
-            for number, power in enumerate(POWERS):
-                gain = math.log(power) + (power - 1) * math.log(rank)
-                self.logs[index * len(POWERS) + number] += gain
+        """Rank a block among those before it, and join it to them.
+
+        The n-th block puts 1 / n(n + 1) more at stake: the change may have begun with any block,
+        and a long quiet past costs little.
+        """
+        self.bets += 1
+        more = 1 / (self.bets * (self.bets + 1) * len(SHIFTS))
+        count = len(self.reference) + 1
+        least = bisect.bisect_left(self.reference, value) / count
+        most = (bisect.bisect_right(self.reference, value) + 1) / count
+        self.stakes = [
+            min(MOST_CAPITAL, (stake + more) * _gain(least, most, shift))
+            for stake, shift in zip(self.stakes, SHIFTS, strict=True)
+        ]
         bisect.insort(self.reference, value)
+
+
+def _gain(least: float, most: float, shift: float) -> float:
+    """How a stake grows if the rank, as a share, lies between these; 1 on average over ranks.
+
+    The likelihood of a normal variable that has shifted, against one that has not.
+    """
+    low, high = (_quantile(share) for share in (least, most))
+    return (NORMAL.cdf(high - shift) - NORMAL.cdf(low - shift)) / (most - least)
+
+
+def _quantile(share: float) -> float:
+    if share <= 0:
+        return -math.inf
+    return NORMAL.inv_cdf(share) if share < 1 else math.inf
 
 
 class StaleTest:
