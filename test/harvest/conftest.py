@@ -22,7 +22,7 @@ def nominal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of bags in which nothing went wrong."""
     folder = tmp_path_factory.mktemp('nominal')
     for number, phase in enumerate(PHASES):
-        write(folder / f'nominal_{number}', recording(5.0, phase))
+        write(folder / f'nominal_{number}', recording(16.0, phase))
     return folder
 
 
@@ -30,7 +30,8 @@ def nominal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(nominal: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `flywheel fit` learnt from them."""
     folder = tmp_path_factory.mktemp('fit') / 'model'
-    words = ['fit', nominal, '--robot', 'mujoco_push', '-o', folder, '--workers', 1]
+    words = ['fit', nominal, '--robot', 'mujoco_push', '--engine', 'flow', '-o', folder]
+    words += ['--workers', 1]
     assert main([str(word) for word in words]) == 0
     return folder
 
