@@ -29,8 +29,13 @@ class Bench:
     name: str
     data: Path
     quick: bool
+    only: tuple[str, ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
     bars: dict[str, bool] = field(default_factory=dict)
+
+    def wants(self, part: str) -> bool:
+        """Whether this part was asked for; all are unless some are named."""
+        return not self.only or part in self.only
 
     def sets(self) -> list[Path]:
         """The data sets that are there."""
@@ -47,13 +52,14 @@ def begin(name: str, what: str) -> Bench:
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument('--data', type=Path, help='a folder of data sets')
     parser.add_argument('--quick', action='store_true', help='less data, the same figures')
+    parser.add_argument('--only', nargs='+', default=(), help='only these of its parts')
     args = parser.parse_args()
     data = args.data or (SHARED if SHARED.is_dir() else DEMO)
     if not args.data and data == DEMO:
         print('data: the demo set only (../shared/data is not here)')
     if not any((data / name).is_dir() for name in ROBOTS):
         sys.exit(f'{data}: none of {", ".join(ROBOTS)} is here; give --data')
-    return Bench(name, data, args.quick)
+    return Bench(name, data, args.quick, tuple(args.only))
 
 
 def print_table(rows: Sequence[Sequence[object]]) -> None:

@@ -40,7 +40,7 @@ EVERY = 3
 """Every so many ticks a prediction is begun."""
 EIGHTHS = 8
 RESAMPLES = 2000
-BASE_SEEDS = range(7000, 7016)
+BASE_SEEDS = range(7000, 7024)
 LEARN_SHARE = 2 / 3
 QUICK_STEPS = 150
 
@@ -78,7 +78,7 @@ def main() -> int:
 
 def sets(bench: Bench, scratch: Path) -> Iterator[Set]:
     """Those that are there; the base is made."""
-    if SHARED.is_dir():
+    if SHARED.is_dir() and bench.wants('droid'):
         whole = SHARED / 'cosmos3_action_samples' / 'bags' / 'droid_48330'
         halves = cut_in_two(whole, scratch)
         yield Set('droid', load_robot('droid'), halves[:1], halves[1:])
@@ -86,7 +86,10 @@ def sets(bench: Bench, scratch: Path) -> Iterator[Set]:
         bags = find_bags([folder / 'nominal'])
         count = round(LEARN_SHARE * len(bags))
         name = 'g1' if 'g1' in folder.name else 'mujoco_push'
-        yield Set(name, load_robot(name), bags[:count], bags[count:])
+        if bench.wants(name):
+            yield Set(name, load_robot(name), bags[:count], bags[count:])
+    if not bench.wants('sim_base'):
+        return
     seeds = BASE_SEEDS[:6] if bench.quick else BASE_SEEDS
     bags = [scratch / f'base_{seed}' for seed in seeds]
     for index, (seed, bag) in enumerate(zip(seeds, bags, strict=True)):
