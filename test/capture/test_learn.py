@@ -20,7 +20,7 @@ from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.engines import Local, LocalModel
 from cosmos_flywheel.store.robots import load_robot
 
-STEPS = 6
+STEPS = 10
 
 
 @pytest.fixture

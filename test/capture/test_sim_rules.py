@@ -10,16 +10,24 @@ import numpy as np
 import pytest
 
 from cosmos_flywheel.core.channels import Moment, OutcomeChannel
+from cosmos_flywheel.core.errors import SimError
 from cosmos_flywheel.core.timeline import NS, Tick
 from cosmos_flywheel.sim.arm import ROBOT
+from cosmos_flywheel.sim.render import load_mujoco
 from cosmos_flywheel.sim.world import setup_of
 from cosmos_flywheel.store.robots import load_robot
-
-pytest.importorskip('mujoco')
 
 NONE = np.empty(0, np.float32)
 TASK, EMPTY = 'the task failed', 'the fingers close on nothing'
 OPENS, HALF_OPEN = 'the hand opens away from the tray', 'the hand is half open away from the tray'
+
+
+@pytest.fixture(autouse=True)
+def _mujoco(need) -> None:
+    try:
+        load_mujoco()
+    except SimError as error:
+        need('render', str(error))
 
 
 def broken(task: str, seed: int, fault: str = 'none', strength: float = 1.0) -> set[str]:
