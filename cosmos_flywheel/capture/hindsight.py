@@ -30,15 +30,19 @@ class Hindsight:
         self._can_show = False
         engine.open(robot.name, robot.task)
 
-    def moment(self, tick: Tick) -> Moment:
-        """The tick beside its predictions; without them until the session has a past."""
+    def foretell(self, tick: Tick) -> tuple[Prediction | None, ...]:
+        """What was to be expected at this tick, by horizon; None where there is no past."""
         if self._ticks and self._ticks[-1].segment != tick.segment:
             self._ticks.clear()
             self._engine.open(self._robot.name, self._robot.task)
         self._ticks.append(tick)
         self._engine.observe(_observation(tick))
-        predictions = [self._predict(horizon) for horizon in self._horizons]
+        predictions = tuple(self._predict(horizon) for horizon in self._horizons)
         self._can_show = predictions[0] is not None and predictions[0].frames is not None
+        return predictions
+
+    def compare(self, tick: Tick, predictions: Sequence[Prediction | None]) -> Moment:
+        """The tick beside its predictions, by horizon; they may come from another process."""
         residuals = [self._residual(one, tick) for one in predictions]
         nearest = next((p for p in predictions if p is not None), None)
         return Moment(

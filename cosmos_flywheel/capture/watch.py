@@ -78,7 +78,7 @@ class Watcher:
         self._offsets_ns: dict[int, int] = {}
         """By segment: headers' clock minus recorder's, 0 if they are about the same."""
         self._timeline = self._make_timeline(topics)
-        self._hindsight = Hindsight(robot, engine)
+        self.hindsight = Hindsight(robot, engine)
         self.channels: tuple[Channel, ...] = tuple(self._make_channels())
 
     def stamp_ns(self, topic: str, log_ns: int, message: Any) -> int:
@@ -97,6 +97,10 @@ class Watcher:
 
     def take(self, topic: str, stamp_ns: int, message: Any) -> list[Moment]:
         """Take one message in, stamped by `stamp_ns`; returns the moments that it completes."""
+        return self._moments(self.align(topic, stamp_ns, message))
+
+    def align(self, topic: str, stamp_ns: int, message: Any) -> list[Tick]:
+        """Take one message in, and leave its ticks to be foretold and compared elsewhere."""
         ticks: list[Tick] = []
         segment = self._timeline.segment
         if topic in self.watched:
@@ -115,7 +119,7 @@ class Watcher:
             self._offsets_ns[self._timeline.segment] = self._apart_ns
         for problem in self._outcome.arrived(topic, stamp_ns, message, self._timeline.segment):
             self._lose(topic, stamp_ns, 'not_judged', problem)
-        return self._moments(ticks)
+        return ticks
 
     def finish(self) -> list[Moment]:
         """The moments that still wait at the end of a recording."""
@@ -123,7 +127,7 @@ class Watcher:
 
     def show(self) -> Picture | None:
         """The newest moment's expected picture, for people."""
-        return self._hindsight.show()
+        return self.hindsight.show()
 
     def take_losses(self) -> list[Loss]:
         """What was lost since the last call."""
@@ -235,7 +239,7 @@ class Watcher:
         self._losses.append(Loss(topic, stamp_ns, reason, detail))
 
     def _moments(self, ticks: Iterable[Tick]) -> list[Moment]:
-        moments = [self._hindsight.moment(tick) for tick in ticks]
+        moments = [self.hindsight.compare(t, self.hindsight.foretell(t)) for t in ticks]
         self.predictions += sum(
             any(p is not None for p in m.predicted_states) or m.predicted is not None
             for m in moments
