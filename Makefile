@@ -13,10 +13,12 @@ export OPENBLAS_NUM_THREADS := 1
 
 setup: .venv/installed
 
-# The versions of requirements.lock, exactly, checked by hash.
+# The versions of requirements.lock, exactly, checked by hash. Always from nothing: the ROS wheels
+# hold second records of themselves, under other names, which a sync over them takes for strangers
+# and removes.
 .venv/locked: requirements.lock
 	@echo 'setting up .venv with the versions of requirements.lock …'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[0-9.]*' $<)"
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes $<
 	@touch $@
