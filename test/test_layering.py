@@ -22,10 +22,14 @@ MAY_KNOW = {
     **dict.fromkeys(MIDDLE, FOUNDATION),
     **dict.fromkeys(STAGES, FOUNDATION | MIDDLE),
     'nodes': FOUNDATION | MIDDLE | STAGES,
-    'cli': FOUNDATION | MIDDLE | STAGES,
+    'cli': FOUNDATION | MIDDLE | STAGES | {'nodes'},
 }
+ROS_PACKAGES = {
+    'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs',
+    'rcl_interfaces', 'rclpy', 'rosgraph_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs',
+}  # fmt: skip
 AT_HOME = {
-    'rclpy': {'nodes'},
+    **{package: {'nodes'} for package in ROS_PACKAGES},
     'rosbags': {'bags'},
     'mcap': {'bags'},
     'mujoco': {'sim'},
@@ -88,6 +92,8 @@ def test_a_file_knows_only_the_rooms_below_it(path):
 @by_file
 def test_a_dependency_is_imported_only_where_it_is_at_home(path):
     outer = {name.split('.')[0] for name in imports(path)}
+    if f'{OURS}.msg' in {'.'.join(name.split('.')[:2]) for name in imports(path)}:
+        assert room(path) == 'nodes'  # they need the libraries of ROS
     strays = {name for name in outer & set(AT_HOME) if room(path) not in AT_HOME[name]}
     assert strays == set()
 
