@@ -30,16 +30,34 @@ class Hindsight:
         self._can_show = False
         engine.open(robot.name, robot.task)
 
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """How many ticks ahead predictions are compared."""
+        return self._horizons
+
     def foretell(self, tick: Tick) -> tuple[Prediction | None, ...]:
-        """What was to be expected at this tick, by horizon; None where there is no past."""
+        """Take note of a tick; what was to be expected at it, by horizon.
+
+        None where there is no past.
+        """
+        self.observe(tick)
+        predictions = tuple(self._predict(horizon) for horizon in self._horizons)
+        self._can_show = predictions[0] is not None and predictions[0].frames is not None
+        return predictions
+
+    def observe(self, tick: Tick) -> None:
+        """Take note of a tick of which nothing is asked."""
         if self._ticks and self._ticks[-1].segment != tick.segment:
             self._ticks.clear()
             self._engine.open(self._robot.name, self._robot.task)
         self._ticks.append(tick)
-        self._engine.observe(_observation(tick))
-        predictions = tuple(self._predict(horizon) for horizon in self._horizons)
-        self._can_show = predictions[0] is not None and predictions[0].frames is not None
-        return predictions
+        self._can_show = False
+        self._engine.observe(observation_of(tick))
+
+    def plan(self, tick: Tick, planned: ActionChunk) -> Prediction:
+        """What is to be expected after the tick, the last observed, if the plan is followed."""
+        steps = [horizon - 1 for horizon in self._horizons]
+        return self._engine.predict(observation_of(tick), planned, steps)
 
     def compare(self, tick: Tick, predictions: Sequence[Prediction | None]) -> Moment:
         """The tick beside its predictions, by horizon; they may come from another process."""
@@ -58,14 +76,14 @@ class Hindsight:
         if not self._can_show:
             return None
         begin, chunk = self._chunk(horizon)
-        picture: np.ndarray = self._engine.show(_observation(begin), chunk, [horizon - 1])[0]
+        picture: np.ndarray = self._engine.show(observation_of(begin), chunk, [horizon - 1])[0]
         return picture
 
     def _predict(self, horizon: int) -> Prediction | None:
         if len(self._ticks) <= horizon:
             return None
         begin, chunk = self._chunk(horizon)
-        return self._engine.predict(_observation(begin), chunk, [horizon - 1])
+        return self._engine.predict(observation_of(begin), chunk, [horizon - 1])
 
     def _chunk(self, horizon: int) -> tuple[Tick, ActionChunk]:
         """The tick so many ago, and the commands from there to now."""
@@ -83,7 +101,7 @@ class Hindsight:
         return residual
 
 
-def _observation(tick: Tick) -> Observation:
+def observation_of(tick: Tick) -> Observation:
     """As engines are shown it: the primary picture only."""
     pictures = {} if tick.picture is None else {'primary': tick.picture}
     return Observation(tick.stamp_ns, pictures, tick.state, tick.action)

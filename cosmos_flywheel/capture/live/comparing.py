@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages here and predictions from elsewhere → scores, by the objects that a harvest uses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from cosmos_flywheel.bags.wire import WireTypes
+from cosmos_flywheel.capture.live.feed import Feed, Heard
+from cosmos_flywheel.capture.live.matching import Matcher
+from cosmos_flywheel.capture.loss import Loss
+from cosmos_flywheel.capture.model import Judge
+from cosmos_flywheel.core.channels import Moment
+from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.scoring import Scorer, running_norms
+from cosmos_flywheel.core.staleness import StaleTest
+from cosmos_flywheel.core.timeline import NS, Tick
+from cosmos_flywheel.core.types import AnomalyScore, ChannelScore, Prediction
+
+PATIENCE_NS = NS // 2
+"""So long a tick waits for its predictions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One tick, judged."""
+
+    score: AnomalyScore
+    moment: Moment
+
+
+class Comparing:
+    """Feed it messages and predictions; take scores.
+
+    The level is that of the predictions that come. Only a level with a calibration may alarm.
+
+    Args:
+        robot: which topics mean what.
+        judges: by level, the one to begin with first.
+        types: what deserializes.
+        patience_ns: how long a tick waits for its predictions, by the clock of `now_ns`.
+        alarm_uncalibrated: let levels without a calibration alarm too, by what is normal for the
+            stream itself, as a harvest without a model does.
+
+    Raises:
+        ConfigError: a model is of another robot.
+
+    """
+
+    def __init__(
+        self,
+        robot: Robot,
+        judges: Mapping[str, Judge],
+        types: WireTypes,
+        *,
+        patience_ns: int = PATIENCE_NS,
+        alarm_uncalibrated: bool = False,
+    ) -> None:
+        for judge in judges.values():
+            judge.check_robot(robot)
+        self._judges = dict(judges)
+        self._patience_ns = patience_ns
+        self._alarm_uncalibrated = alarm_uncalibrated
+        self.feed = Feed(robot, next(iter(judges.values())), types)
+        self.unknown_levels: set[str] = set()
+        """Levels of predictions that no judge knows; those predictions are left out."""
+        self.unseen = 0
+        """Predictions that ticks waited for in vain."""
+        self._beginnings = 0
+        self._segment = 0
+        self._matcher: Matcher | None = None
+        self._scorer: Scorer | None = None
+        self._stale: dict[str, StaleTest] = {}
+
+    @property
+    def level(self) -> str:
+        """The one in force."""
+        return self.feed.judge.level
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the level in force has thresholds."""
+        return self.feed.judge.calibration is not None
+
+    @property
+    def stale_channel(self) -> str:
+        """The channel that says that the calibration in force is stale; empty if it is not."""
+        test = self._stale.get(self.feed.judge.calibration_id)
+        return test.channel if test is not None and test.stale else ''
+
+    def take(self, heard: Heard, now_ns: int) -> None:
+        """One message of the robot; raises ConfigError as `Feed.take` does."""
+        ticks = self.feed.take(heard)
+        self._begin_if_due()
+        self._expect(ticks, now_ns)
+
+    def give(self, prediction: Prediction) -> None:
+        """One prediction, in the order in which the predictor sent them."""
+        if prediction.level != self.level:
+            if prediction.level not in self._judges:
+                self.unknown_levels.add(prediction.level)
+                return
+            self.feed.begin_anew(self._judges[prediction.level])
+            self._begin_if_due()
+        if self._matcher is not None:
+            self._matcher.give(prediction)
+
+    def begin_anew(self) -> None:
+        """Let go of the past: the scene was changed by hand."""
+        self.feed.begin_anew()
+        self._begin_if_due()
+        for test in self._stale.values():
+            test.end_block()
+
+    def settled(self, now_ns: int) -> Iterator[Compared]:
+        """The ticks that can be judged by now, oldest first."""
+        if self._matcher is None or self._scorer is None:
+            return
+        watcher = self.feed.watcher
+        assert watcher is not None
+        for tick, predictions in self._matcher.settled(now_ns):
+            if tick.segment != self._segment:
+                self._segment = tick.segment
+                self._scorer.reset()
+            moment = watcher.hindsight.compare(tick, predictions)
+            score = self._allowed(self._scorer.score(moment))
+            self._test(score)
+            yield Compared(score, moment)
+        self.unseen += self._matcher.missed
+        self._matcher.missed = 0
+
+    def take_losses(self) -> list[Loss]:
+        """What was lost since the last call."""
+        return self.feed.take_losses()
+
+    def _expect(self, ticks: list[Tick], now_ns: int) -> None:
+        for tick in ticks:
+            assert self._matcher is not None
+            self._matcher.expect(tick, now_ns)
+
+    def _begin_if_due(self) -> None:
+        if self.feed.beginnings == self._beginnings:
+            return
+        self._beginnings = self.feed.beginnings
+        self._segment = 0
+        robot, judge, watcher = self.feed.robot, self.feed.judge, self.feed.watcher
+        assert watcher is not None
+        channels = watcher.channels
+        known = judge.calibration
+        norms = running_norms(channels, robot.clock.hz) if known is None else known.norms(channels)
+        self._scorer = Scorer(
+            channels, norms, calibration_id=judge.calibration_id, level=judge.level
+        )
+        self._matcher = Matcher(
+            watcher.hindsight.horizons, round(NS / robot.clock.hz), self._patience_ns
+        )
+        if known is not None:
+            self._stale.setdefault(known.id, StaleTest(known))
+
+    def _allowed(self, score: AnomalyScore) -> AnomalyScore:
+        """Without thresholds where the level may not alarm."""
+        if self.is_calibrated or self._alarm_uncalibrated:
+            return score
+        return replace(score, channels=tuple(_silenced(c) for c in score.channels))
+
+    def _test(self, score: AnomalyScore) -> None:
+        test = self._stale.get(score.calibration_id)
+        if test is not None:
+            test.observe(score)
+
+
+def _silenced(channel: ChannelScore) -> ChannelScore:
+    return replace(channel, threshold=math.nan, alarm=False, guaranteed=False)

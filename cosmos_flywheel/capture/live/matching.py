@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ticks here, predictions from another process → each tick with the predictions made for it.
+
+A prediction names the instant that it was made from and those that it is about. A tick waits
+until its predictions have come, or until it is known that they will not: a later one has come
+(they arrive in order), or patience is over. Ticks leave in order.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from cosmos_flywheel.core.timeline import Tick
+from cosmos_flywheel.core.types import Prediction
+
+Matched = tuple[Tick, tuple[Prediction | None, ...]]
+MOST_WAITING = 256
+"""Predictions that are kept for ticks yet to come, and ticks for predictions."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    tick: Tick
+    inputs_ns: tuple[int | None, ...]
+    """By horizon, the tick that the prediction starts from; None where there is no past."""
+    since_ns: int
+
+
+class Matcher:
+    """Give it ticks and predictions in the order in which they come; take what is settled.
+
+    Args:
+        horizons: in ticks, by which a moment's predictions are ordered.
+        period_ns: of the model's clock; a prediction is about the tick nearest to its instant,
+            no further away than half of this.
+        patience_ns: how long a tick waits, by the clock that `expect` and `settled` are told.
+
+    """
+
+    def __init__(self, horizons: Sequence[int], period_ns: int, patience_ns: int) -> None:
+        self._horizons = tuple(horizons)
+        self._near_ns = period_ns // 2
+        self._patience_ns = patience_ns
+        self._stamps: deque[int] = deque(maxlen=max(horizons) + 1)
+        self._segment = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._predictions: deque[Prediction] = deque(maxlen=MOST_WAITING)
+        self.missed = 0
+        """Predictions that a tick waited for in vain."""
+
+    def expect(self, tick: Tick, now_ns: int) -> None:
+        """A tick has come."""
+        if tick.segment != self._segment:
+            self._segment = tick.segment
+            self._stamps.clear()
+        self._stamps.append(tick.stamp_ns)
+        stamps = self._stamps
+        inputs = tuple(stamps[-1 - h] if len(stamps) > h else None for h in self._horizons)
+        self._waiting.append(_Waiting(tick, inputs, now_ns))
+
+    def give(self, prediction: Prediction) -> None:
+        """A prediction has come."""
+        self._predictions.append(prediction)
+
+    def settled(self, now_ns: int) -> Iterator[Matched]:
+        """The ticks that need not wait any longer, oldest first."""
+        while self._waiting:
+            head = self._waiting[0]
+            given = [self._find(head.tick.stamp_ns, start) for start in head.inputs_ns]
+            over = (
+                len(self._waiting) > MOST_WAITING
+                or not 0 <= now_ns - head.since_ns < self._patience_ns
+            )
+            lacking = [
+                start
+                for start, found in zip(head.inputs_ns, given, strict=True)
+                if start is not None and found is None
+            ]
+            if not over and not all(self._passed(head.tick.stamp_ns, s) for s in lacking):
+                return
+            self.missed += len(lacking)
+            self._waiting.popleft()
+            yield head.tick, tuple(given)
+
+    def clear(self) -> None:
+        """Forget all that waits, as when the engine changes."""
+        self._waiting.clear()
+        self._predictions.clear()
+
+    def _find(self, stamp_ns: int, input_ns: int | None) -> Prediction | None:
+        """What was predicted from one instant about another, as a prediction of one step."""
+        for prediction in reversed(self._predictions):
+            if prediction.input_stamp_ns != input_ns:
+                continue
+            stamps = prediction.stamps_ns.tolist()
+            after = bisect.bisect_left(stamps, stamp_ns)
+            near = [i for i in (after - 1, after) if 0 <= i < len(stamps)]
+            step = min(near, key=lambda i: abs(stamps[i] - stamp_ns), default=None)
+            if step is not None and abs(stamps[step] - stamp_ns) <= self._near_ns:
+                return _one_step(prediction, step)
+        return None
+
+    def _passed(self, stamp_ns: int, input_ns: int) -> bool:
+        """Whether a later prediction has come than the one from there about then would be."""
+        return any(
+            p.input_stamp_ns >= input_ns and int(p.stamps_ns[-1]) > stamp_ns + self._near_ns
+            for p in self._predictions
+            if len(p.stamps_ns)
+        )
+
+
+def _one_step(prediction: Prediction, step: int) -> Prediction:
+    if len(prediction.stamps_ns) == 1:
+        return prediction
+    part = slice(step, step + 1)
+    return replace(
+        prediction,
+        stamps_ns=prediction.stamps_ns[part],
+        frames=None if prediction.frames is None else prediction.frames[part],
+        state=None if prediction.state is None else prediction.state[part],
+        unsure=None if prediction.unsure is None else prediction.unsure[part],
+    )

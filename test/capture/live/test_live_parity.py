@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The live path, fed with a bag's messages, gives the scores of a harvest of that bag."""
+
+from __future__ import annotations
+
+import queue
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cosmos_flywheel.bags.source import open_bag
+from cosmos_flywheel.bags.wire import WireTypes
+from cosmos_flywheel.capture.analysis import Analysis
+from cosmos_flywheel.capture.incident import CaptureSettings
+from cosmos_flywheel.capture.live.comparing import Comparing
+from cosmos_flywheel.capture.live.feed import Heard
+from cosmos_flywheel.capture.live.predicting import Foretold, Predicting
+from cosmos_flywheel.capture.model import Judge, load_judge
+from cosmos_flywheel.store.robots import load_robot
+
+ROBOT = 'mujoco_push'
+
+
+@pytest.fixture(scope='module')
+def bag(root: Path) -> Path:
+    return root / 'demo' / 'bags' / 'mujoco_push_faults' / 'bags' / 'push_1104'
+
+
+def heard_in(bag: Path) -> list[Heard]:
+    with open_bag(bag) as source:
+        return [
+            Heard(raw.topic, raw.msgtype, raw.log_ns, bytes(raw.data))
+            for raw in source.messages(set(load_robot(ROBOT).topics))
+        ]
+
+
+def harvested(bag: Path, judge: Judge) -> dict[int, dict[str, float]]:
+    with open_bag(bag) as source:
+        analysis = Analysis(source, load_robot(ROBOT), judge, CaptureSettings())
+        return {
+            moment.tick.stamp_ns: {c.name: c.score for c in analysis.scorer.score(moment).channels}
+            for moment in analysis.moments()
+        }
+
+
+def live(bag: Path, judges: dict[str, Judge]) -> list:
+    """Scores of the live path, with the two processes taking turns."""
+    robot, types = load_robot(ROBOT), WireTypes([])
+    found: queue.Queue[Foretold] = queue.Queue()
+    predicting = Predicting(robot, judges, types, found.put)
+    comparing = Comparing(robot, judges, types)
+    compared = []
+    try:
+        for heard in heard_in(bag):
+            predicting.take(heard)
+            predicting.wait(10.0)
+            while not found.empty():
+                for prediction in found.get().predictions:
+                    comparing.give(prediction)
+            comparing.take(heard, heard.received_ns)
+            compared += comparing.settled(heard.received_ns)
+    finally:
+        predicting.close()
+    assert predicting.skipped == 0
+    return compared
+
+
+@pytest.mark.parametrize('level', ['local', 'flow'])
+def test_live_scores_are_those_of_a_harvest(root, bag, level):
+    judge = load_judge(root / 'demo' / 'model') if level == 'local' else Judge('flow')
+    expected = harvested(bag, judge)
+    compared = live(bag, {level: judge})
+    assert len(compared) >= len(expected) - 4
+    blind = 0
+    for one in compared:
+        wanted = expected[one.score.stamp_ns]
+        assert {c.name for c in one.score.channels} == set(wanted)
+        for channel in one.score.channels:
+            if channel.name == 'picture' and not one.moment.residuals[0] is not None:
+                blind += 1
+                continue
+            np.testing.assert_allclose(channel.score, wanted[channel.name], rtol=1e-6, atol=1e-6)
+    assert blind <= 10
+
+
+def test_alarms_are_those_of_a_harvest(root, bag):
+    compared = live(bag, {'local': load_judge(root / 'demo' / 'model')})
+    assert any(one.score.alarms for one in compared)
+
+
+def test_a_level_without_a_calibration_never_alarms(bag):
+    compared = live(bag, {'flow': Judge('flow')})
+    assert not any(one.score.alarms for one in compared)
+    assert all(np.isnan(c.threshold) for one in compared for c in one.score.channels)
+    assert any(c.score > 0 for one in compared for c in one.score.channels)
