@@ -60,6 +60,8 @@ class Parameter:
         kind = type(self.default)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if kind is tuple and isinstance(value, str):
+            value = [value]  # one entry needs no brackets
         if kind is tuple and isinstance(value, list | tuple):
             if not all(isinstance(item, str) for item in value):
                 raise self._error(value, 'give a list of texts')

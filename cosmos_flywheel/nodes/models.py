@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words of a parameter → the judges of the deadline ladder, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cosmos_flywheel.capture.model import CALIBRATION, Judge, load_judge
+from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.settings import nearest
+from cosmos_flywheel.engines import ENGINES
+from cosmos_flywheel.nodes.parameters import Parameter
+from cosmos_flywheel.store.robots import load_robot
+
+ROBOT = Parameter('robot', '', 'robot file, or the name of one that is shipped')
+MODELS = Parameter(
+    'models',
+    (),
+    'the deadline ladder, the best first: folders that `flywheel fit` made, or names of engines '
+    'that need no weights; only those with a folder may alarm',
+)
+
+
+def load_given_robot(given: str) -> Robot:
+    """The robot of parameter `robot`; raises ConfigError where none was given."""
+    if not given:
+        raise ConfigError('parameter robot is not set; give a robot file, or the name of one')
+    return load_robot(given)
+
+
+def load_models(given: Sequence[str], robot: Robot) -> dict[str, Judge]:
+    """By level, in the order given; without any, engine `flow`.
+
+    Raises:
+        ConfigError: a folder holds no model, or one of another robot, or two entries are of the
+            same level.
+
+    """
+    judges: dict[str, Judge] = {}
+    for entry in given or ('flow',):
+        judge = _judge(entry)
+        judge.check_robot(robot)
+        if judge.level in judges:
+            raise ConfigError(f'parameter models: {entry} is a second {judge.level!r}; leave one')
+        judges[judge.level] = judge
+    return judges
+
+
+def _judge(entry: str) -> Judge:
+    folder = Path(entry)
+    if (folder / CALIBRATION).is_file() or '/' in entry:
+        return load_judge(folder)
+    if entry not in ENGINES:
+        raise ConfigError(
+            f'parameter models: {entry!r} is neither a folder with a model nor an engine; '
+            f'{nearest(entry, ENGINES)}'
+        )
+    return Judge(entry)
