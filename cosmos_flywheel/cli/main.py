@@ -21,6 +21,7 @@ VERBS: Mapping[str, str] = {
     'inspect': 'look a bag over: topics, rates, gaps, clocks, and what would be watched',
     'init': 'write a robot file for a bag',
     'sim': 'record a simulated robot that fails at will, with labels',
+    'live': 'watch a robot live: predict, compare, capture',
     'node': 'run one ROS 2 node of the live graph',
 }
 """What each verb does. Its module `cosmos_flywheel.cli.VERB` offers `add_parser(subparsers)`,
