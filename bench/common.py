@@ -30,6 +30,8 @@ class Bench:
     data: Path
     quick: bool
     only: tuple[str, ...] = ()
+    given: dict[str, Path | None] = field(default_factory=dict)
+    """By name, the folders that one bench takes and others do not."""
     figures: dict[str, Any] = field(default_factory=dict)
     bars: dict[str, bool] = field(default_factory=dict)
 
@@ -47,19 +49,21 @@ class Bench:
         return 0
 
 
-def begin(name: str, what: str) -> Bench:
-    """Read the command line and say which data is used."""
+def begin(name: str, what: str, **folders: str) -> Bench:
+    """Read the command line and say which data is used; `folders` are options of this bench."""
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument('--data', type=Path, help='a folder of data sets')
     parser.add_argument('--quick', action='store_true', help='less data, the same figures')
     parser.add_argument('--only', nargs='+', default=(), help='only these of its parts')
+    for folder, meaning in folders.items():
+        parser.add_argument(f'--{folder}', type=Path, help=meaning)
     args = parser.parse_args()
     data = args.data or (SHARED if SHARED.is_dir() else DEMO)
     if not args.data and data == DEMO:
         print('data: the demo set only (../shared/data is not here)')
     if not any((data / name).is_dir() for name in ROBOTS):
         sys.exit(f'{data}: none of {", ".join(ROBOTS)} is here; give --data')
-    return Bench(name, data, args.quick, tuple(args.only))
+    return Bench(name, data, args.quick, tuple(args.only), {f: getattr(args, f) for f in folders})
 
 
 def print_table(rows: Sequence[Sequence[object]]) -> None:

@@ -30,7 +30,7 @@ from cosmos_flywheel.bags.source import BagSource, RawMessage, find_bags, open_b
 from cosmos_flywheel.capture.fit import fit_judge
 from cosmos_flywheel.capture.harvest import Plan, harvest
 from cosmos_flywheel.capture.learn import require_learning
-from cosmos_flywheel.capture.model import Judge, working_size
+from cosmos_flywheel.capture.model import Judge, load_judge, working_size
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.store.robots import load_robot
@@ -46,11 +46,13 @@ SETS = ('g1_pick_bottle', 'mujoco_push_faults')
 
 def main() -> int:
     """Make the bags, time both, print the table."""
-    bench = begin('harvest_speed', __doc__ or '')
+    bench = begin(
+        'harvest_speed', __doc__ or '', model='a model of engine local; fitted if absent'
+    )
     folder = next(bench.data / name for name in SETS if (bench.data / name).is_dir())
     robot = load_robot(ROBOTS[folder.name])
     nominal = find_bags([folder / 'nominal'])
-    judges = fit_judges(nominal, robot)
+    judges = fit_judges(nominal, robot, bench.given['model'])
     copies, long_s = (4, 120) if bench.quick else (8, 3600)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -107,15 +109,17 @@ def main() -> int:
     return bench.finish()
 
 
-def fit_judges(nominal: list[Path], robot: Robot) -> dict[str, Judge]:
+def fit_judges(nominal: list[Path], robot: Robot, model: Path | None) -> dict[str, Judge]:
     """By engine: fitted on the set's nominal bags, as `flywheel fit` does."""
-    levels = list(LEAST_SPEED)
+    judges = {'flow': fit_judge(nominal, robot, 'flow', workers=WORKERS)}
+    if model is not None:
+        return {**judges, 'local': load_judge(model)}
     try:
         require_learning()
     except ConfigError as error:
         print(f'engine local is left out: {error}')
-        levels.remove('local')
-    return {level: fit_judge(nominal, robot, level, workers=WORKERS) for level in levels}
+        return judges
+    return {**judges, 'local': fit_judge(nominal, robot, 'local', workers=WORKERS)}
 
 
 def write_copy(bag: Path, path: Path, number: int) -> Path:
