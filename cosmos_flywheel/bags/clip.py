@@ -11,12 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from mcap.writer import CompressionType, Writer
 
-from cosmos_flywheel.bags.records import RawMessage
-from cosmos_flywheel.bags.source import BagSource
+from cosmos_flywheel.bags.records import Channel, RawMessage, Topic
 from cosmos_flywheel.core.errors import BagError, StoreError
 
 LIBRARY = 'cosmos_flywheel'
@@ -24,6 +23,32 @@ MAX_CLIP_BYTES = 4 << 30
 """Default cap on one clip: a minute of three raw 640x480 cameras at 20 Hz."""
 
 _EVERY_TRANSFORM = '/tf_static'
+
+
+class ClipSource(Protocol):
+    """What clips are cut from: a bag, or the last seconds of a live robot."""
+
+    @property
+    def topics(self) -> Mapping[str, Topic]:
+        """By name."""
+        ...
+
+    def messages(
+        self,
+        topics: Collection[str] | None = None,
+        start_ns: int | None = None,
+        stop_ns: int | None = None,
+    ) -> Iterator[RawMessage]:
+        """Messages of [start_ns, stop_ns) by log time, of the named topics only."""
+        ...
+
+    def channel(self, topic: str, msgtype: str) -> Channel:
+        """How a topic is stored."""
+        ...
+
+    def to_cdr(self, message: RawMessage) -> bytes:
+        """The message's bytes for a ROS 2 reader; raises BagError when there are none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +68,7 @@ class ClipSummary:
 
 def write_clip(
     path: Path,
-    source: BagSource,
+    source: ClipSource,
     *,
     start_ns: int,
     end_ns: int,
@@ -93,7 +118,7 @@ def write_clip(
 
 
 def latched_before(
-    source: BagSource, instant_ns: int, topics: Collection[str] | None = None
+    source: ClipSource, instant_ns: int, topics: Collection[str] | None = None
 ) -> list[RawMessage]:
     """What a late reader would have got at an instant: by log time, for `write_clip`.
 
@@ -154,7 +179,7 @@ class _Counts:
 
 
 def _selection(
-    source: BagSource,
+    source: ClipSource,
     start_ns: int,
     end_ns: int,
     topics: Collection[str] | None,
@@ -164,7 +189,7 @@ def _selection(
     return chain(earlier, source.messages(topics, start_ns, end_ns))
 
 
-def _write(sink: _HashingSink, source: BagSource, messages: Iterator[RawMessage]) -> _Counts:
+def _write(sink: _HashingSink, source: ClipSource, messages: Iterator[RawMessage]) -> _Counts:
     writer = Writer(sink, compression=CompressionType.NONE)  # type: ignore[arg-type]
     writer.start(profile='ros2', library=LIBRARY)
     channels: dict[tuple[str, str], int] = {}
@@ -184,14 +209,14 @@ def _write(sink: _HashingSink, source: BagSource, messages: Iterator[RawMessage]
     return counts
 
 
-def _as_cdr(source: BagSource, message: RawMessage) -> bytes | None:
+def _as_cdr(source: ClipSource, message: RawMessage) -> bytes | None:
     try:
         return source.to_cdr(message)
     except BagError:
         return None
 
 
-def _register(writer: Writer, source: BagSource, key: tuple[str, str]) -> int:
+def _register(writer: Writer, source: ClipSource, key: tuple[str, str]) -> int:
     channel = source.channel(*key)
     # rosbag2 leaves the schema's text empty where it has none, but always names the type.
     schema = writer.register_schema(channel.msgtype, channel.schema_encoding, channel.schema)

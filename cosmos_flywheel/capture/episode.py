@@ -5,18 +5,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cosmos_flywheel
-from cosmos_flywheel.bags.clip import latched_before, write_clip
-from cosmos_flywheel.bags.source import BagSource
-from cosmos_flywheel.capture.analysis import Analysis, Capture
+from cosmos_flywheel.bags.clip import ClipSource, latched_before, write_clip
+from cosmos_flywheel.bags.records import Damage
+from cosmos_flywheel.capture.analysis import Capture
 from cosmos_flywheel.capture.incident import Cause
 from cosmos_flywheel.capture.report.evidence import draw_scores_svg, draw_strip, make_thumbnail
 from cosmos_flywheel.capture.report.result import BagTrace, StripColumn
 from cosmos_flywheel.capture.strip import save_strip
+from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.lineage import episode_id
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import ChannelScore
@@ -26,14 +28,48 @@ STRIP_PICTURE = f'{EVIDENCE}/strip.png'
 SCORES_PICTURE = f'{EVIDENCE}/scores.svg'
 
 
+class EpisodeSource(ClipSource, Protocol):
+    """A recording that says who it is."""
+
+    @property
+    def bag_id(self) -> str:
+        """Its identity."""
+        ...
+
+    @property
+    def format(self) -> str:
+        """ros1, ros2 or live."""
+        ...
+
+    @property
+    def storage(self) -> str:
+        """As bags are stored: mcap, sqlite3."""
+        ...
+
+    @property
+    def damage(self) -> Damage | None:
+        """What is missing of it."""
+        ...
+
+    @property
+    def start_ns(self) -> int:
+        """Log time of its first message."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was watched, and by whom."""
+
+    source: EpisodeSource
+    trace: BagTrace
+    """Its name, its scores, the engine's level and the calibration."""
+    robot: Robot
+    engine_sha256: str
+
+
 def write_episode(
-    out: Path,
-    analysis: Analysis,
-    capture: Capture,
-    *,
-    bag_name: str,
-    config_hash: str,
-    run: Mapping[str, Any],
+    out: Path, subject: Subject, capture: Capture, *, config_hash: str, run: Mapping[str, Any]
 ) -> str:
     """Write one episode and return its id; one that is there already stays as it is.
 
@@ -41,27 +77,26 @@ def write_episode(
         StoreError: the folder cannot be written; nothing incomplete is left.
 
     """
-    window = _window(analysis.source, capture)
-    identity = episode_id(
-        analysis.source.bag_id, window['start_ns'], window['end_ns'], config_hash
-    )
+    source, trace, robot = subject.source, subject.trace, subject.robot
+    window = _window(source, capture)
+    identity = episode_id(source.bag_id, window['start_ns'], window['end_ns'], config_hash)
     with EpisodeWriter(out, identity) as writer:
-        clip = _write_clip(writer.path / CLIP, analysis.source, capture)
-        evidence = _write_evidence(writer.path, analysis.trace(bag_name), window, capture.strip)
+        clip = _write_clip(writer.path / CLIP, source, capture)
+        evidence = _write_evidence(writer.path, trace, window, capture.strip)
         thumbnail = _write_thumbnail(writer.path, capture.strip)
         manifest = {
             'schema': 'episode-v1',
             'id': identity,
-            'robot': analysis.robot.name,
-            'task': analysis.robot.task or None,
+            'robot': robot.name,
+            'task': robot.task or None,
             'state': 'untriaged',
-            'source': _source(analysis.source, bag_name),
+            'source': _source(source, trace.bag),
             'window': window,
             'causes': [c.name for c in capture.incident.causes],
             'channels': _channels(capture),
             'firings': _firings(capture),
-            'calibration_id': analysis.calibration_id or None,
-            'engine': {'level': analysis.engine.spec.level, 'sha256': analysis.engine.spec.sha256},
+            'calibration_id': trace.calibration_id or None,
+            'engine': {'level': trace.level, 'sha256': subject.engine_sha256},
             'config_hash': config_hash,
             'clip': {'file': CLIP, **clip},
             'thumbnail': thumbnail,
@@ -69,7 +104,7 @@ def write_episode(
             'losses': _losses(capture),
             'notes': _notes(capture),
             'provenance': {
-                'parents': [analysis.source.bag_id],
+                'parents': [source.bag_id],
                 'version': cosmos_flywheel.__version__,
                 'seed': None,
                 'licence': None,
@@ -79,7 +114,7 @@ def write_episode(
     return identity
 
 
-def _window(source: BagSource, capture: Capture) -> dict[str, Any]:
+def _window(source: EpisodeSource, capture: Capture) -> dict[str, Any]:
     """The window on the header's clock, and in seconds from the bag's first message."""
     incident = capture.incident
     stamps = {'start': incident.start_ns, 'onset': incident.onset_ns, 'end': incident.end_ns}
@@ -93,7 +128,7 @@ def _window(source: BagSource, capture: Capture) -> dict[str, Any]:
     }
 
 
-def _write_clip(path: Path, source: BagSource, capture: Capture) -> dict[str, Any]:
+def _write_clip(path: Path, source: EpisodeSource, capture: Capture) -> dict[str, Any]:
     """The window's messages, preceded by what late joiners of latched topics would have got."""
     start_ns = capture.incident.start_ns - capture.log_offset_ns
     end_ns = capture.incident.end_ns - capture.log_offset_ns
@@ -128,7 +163,7 @@ def _write_thumbnail(folder: Path, strip: Sequence[StripColumn]) -> dict[str, st
     return {'file': THUMBNAIL}
 
 
-def _source(source: BagSource, bag_name: str) -> dict[str, Any]:
+def _source(source: EpisodeSource, bag_name: str) -> dict[str, Any]:
     damage = source.damage
     return {
         'bag_id': source.bag_id,

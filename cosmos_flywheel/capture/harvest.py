@@ -25,7 +25,7 @@ import cosmos_flywheel
 from cosmos_flywheel import schemas
 from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.capture.analysis import Analysis
-from cosmos_flywheel.capture.episode import write_episode
+from cosmos_flywheel.capture.episode import Subject, write_episode
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.model import Judge
 from cosmos_flywheel.capture.report.media import MAX_STRIPS, MAX_VIDEOS
@@ -260,9 +260,13 @@ def watch(job: Job, tell: Tell | None = None) -> Watched:
             episodes.append(
                 write_episode(
                     job.out,
-                    analysis,
+                    Subject(
+                        source,
+                        analysis.trace(job.name),
+                        plan.robot,
+                        analysis.engine.spec.sha256,
+                    ),
                     capture,
-                    bag_name=job.name,
                     config_hash=job.config_hash,
                     run=run,
                 )
