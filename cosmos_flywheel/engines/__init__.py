@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.settings import nearest
+from cosmos_flywheel.core.types import Picture, Prediction
 from cosmos_flywheel.engines.base import EngineSpec, WorldModel
 from cosmos_flywheel.engines.flow import Flow
 from cosmos_flywheel.engines.local import Local, LocalModel
 from cosmos_flywheel.engines.persistence import Persistence
+from cosmos_flywheel.engines.picture import exposure_residual, tolerant_residual
 
 __all__ = [
     'ENGINES',
@@ -19,6 +25,7 @@ __all__ = [
     'LocalModel',
     'WorldModel',
     'make_engine',
+    'residual_of',
 ]
 
 ENGINES: dict[str, type[Persistence]] = {'persistence': Persistence, 'flow': Flow}
@@ -42,3 +49,19 @@ def make_engine(level: str, size: tuple[int, int], horizon: int = 2) -> WorldMod
     if level not in ENGINES:
         raise EngineError(f'unknown engine {level!r}; {nearest(level, ENGINES)}')
     return ENGINES[level](size, horizon)
+
+
+def residual_of(prediction: Prediction, actual: Picture) -> NDArray[np.float32] | None:
+    """Where a prediction's last frame and an actual picture of any size part, without the engine.
+
+    As the engine of that level compares them, but for how the picture is brought to the frame's
+    size; (H, W) of the frame, None for a prediction without one.
+    """
+    if prediction.frames is None:
+        return None
+    frame = prediction.frames[-1]
+    height, width = frame.shape[:2]
+    seen = np.asarray(cv2.resize(actual, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    if prediction.unsure is None:
+        return exposure_residual(frame, seen)
+    return tolerant_residual(frame, seen, prediction.unsure[-1])

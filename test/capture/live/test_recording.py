@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A live recording captures the windows of a harvest, whole, with what is missing said."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cosmos_flywheel.bags.source import open_bag
+from cosmos_flywheel.bags.wire import WireTypes
+from cosmos_flywheel.capture.analysis import Analysis, Capture
+from cosmos_flywheel.capture.episode import write_episode
+from cosmos_flywheel.capture.incident import CaptureSettings
+from cosmos_flywheel.capture.live.recording import Captured, Recording, Session
+from cosmos_flywheel.capture.model import load_judge
+from cosmos_flywheel.core.ring import Kept, Ring
+from cosmos_flywheel.core.types import AnomalyScore, ChannelScore
+from cosmos_flywheel.store.robots import load_robot
+
+NS = 10**9
+ROBOT = 'mujoco_push'
+RUN = {'schema': 'run-v1', 'bag_path': '/live', 'host': 'here'}
+
+
+def recording(seconds: float = 60.0, most_bytes: int = 10**9, **settings) -> Recording:
+    return Recording(
+        load_robot(ROBOT),
+        Session('5' * 64, 'live', 0),
+        CaptureSettings(**settings),
+        Ring(seconds, most_bytes),
+        WireTypes([]),
+    )
+
+
+@pytest.fixture(scope='module')
+def bag(root: Path) -> Path:
+    return root / 'demo' / 'bags' / 'mujoco_push_faults' / 'bags' / 'push_1104'
+
+
+@pytest.fixture(scope='module')
+def harvested(root: Path, bag: Path) -> tuple[list[Capture], list[tuple[AnomalyScore, int]]]:
+    with open_bag(bag) as source:
+        judge = load_judge(root / 'demo' / 'model')
+        analysis = Analysis(source, load_robot(ROBOT), judge, CaptureSettings())
+        captures = list(analysis.run())
+        return captures, list(zip(analysis.scores.scores, analysis.scores.log_ns, strict=True))
+
+
+def live(bag: Path, scores: list[tuple[AnomalyScore, int]], made: Recording) -> list[Captured]:
+    """The bag's messages and its scores in the order in which they would have come."""
+    with open_bag(bag) as source:
+        steps = [(m.log_ns, Kept(m.topic, m.msgtype, m.log_ns, m.data)) for m in source.messages()]
+    steps += [(log_ns, score) for score, log_ns in scores]
+    found = []
+    for log_ns, step in sorted(steps, key=lambda s: s[0]):
+        if isinstance(step, Kept):
+            made.take(step)
+        else:
+            made.score(step, log_ns, 'e' * 64)
+        found += made.due(log_ns)
+    made.flush()
+    return found + made.due(log_ns + NS)
+
+
+def test_windows_causes_and_messages_are_those_of_a_harvest(bag, harvested, tmp_path):
+    captures, scores = harvested
+    (captured,) = live(bag, scores, recording())
+    (expected,) = captures
+    assert captured.capture.incident == expected.incident
+    assert captured.capture.peaks == expected.peaks
+    identity = write_episode(
+        tmp_path, captured.subject, captured.capture, config_hash=captured.config_hash, run=RUN
+    )
+    manifest = json.loads((tmp_path / identity / 'manifest.json').read_text())
+    assert manifest['source']['format'] == 'live'
+    assert manifest['window']['start_ns'] == expected.incident.start_ns
+    incident = expected.incident
+    with open_bag(bag) as source, open_bag(tmp_path / identity / 'clip.mcap') as clip:
+        wanted = list(source.messages(None, incident.start_ns, incident.end_ns))
+        held = list(clip.messages())
+        assert [(m.topic, m.log_ns, bytes(m.data)) for m in held] == [
+            (m.topic, m.log_ns, bytes(m.data)) for m in wanted
+        ]
+        assert clip.deserialize(held[0]) is not None
+    assert [e['id'] for e in map(dict, iter_manifests(tmp_path))] == [identity]
+    assert [round(c.time_s, 1) for c in captured.capture.strip][:2] == [-0.4, 0.0]
+
+
+def iter_manifests(out: Path):
+    return [json.loads((p / 'manifest.json').read_text()) for p in out.iterdir() if p.is_dir()]
+
+
+def say(made: Recording, at_s: float, sequence: int, topic: str = '/joint_states') -> None:
+    kept = Kept(topic, 'std_msgs/msg/String', round(at_s * NS), bytes(50), sequence, b'p')
+    made.take(kept)
+
+
+def score(at_s: float, value: float = 0.1) -> AnomalyScore:
+    channel = ChannelScore('picture', value, 1.0, value > 1, False, 'x')
+    return AnomalyScore(round(at_s * NS), (channel,), 'c', 'local')
+
+
+def test_overlapping_captures_are_each_whole():
+    made = recording(pre_roll_s=3.0, post_roll_s=1.0)
+    found = []
+    for tick in range(200):
+        at_s = 100 + tick / 10
+        say(made, at_s, tick)
+        alarm = tick in (50, 51) or tick in (75, 76)
+        made.score(score(at_s, 2.0 if alarm else 0.1), round(at_s * NS))
+        found += made.due(round(at_s * NS))
+    assert len(found) == 2
+    windows = [(c.capture.incident.start_ns, c.capture.incident.end_ns) for c in found]
+    assert windows[1][0] < windows[0][1], 'the second begins within the first'
+    for captured, (start_ns, end_ns) in zip(found, windows, strict=True):
+        stamps = [m.log_ns for m in captured.subject.source.messages({'/joint_states'})]
+        assert len(stamps) == len(set(stamps)) == round((end_ns - start_ns) / NS * 10)
+
+
+def test_gaps_in_a_publishers_sequence_are_counted_where_they_fall():
+    made = recording(pre_roll_s=2.0, post_roll_s=1.0)
+    found = []
+    sequence = 0
+    for tick in range(100):
+        at_s = 100 + tick / 10
+        sequence += 8 if tick in (3, 45) else 1
+        say(made, at_s, sequence)
+        made.score(score(at_s, 2.0 if tick == 50 else 0.1), round(at_s * NS))
+        found += made.due(round(at_s * NS))
+    assert made.lost == 14
+    (captured,) = found
+    counts = Counter((x.topic, x.reason) for x in captured.capture.losses)
+    assert counts == {('/joint_states', 'sequence_gap'): 7}
+
+
+def test_what_the_ring_could_not_hold_is_said():
+    made = recording(most_bytes=5000, pre_roll_s=3.0, post_roll_s=1.0)
+    found = []
+    for tick in range(100):
+        at_s = 100 + tick / 10
+        say(made, at_s, tick)
+        made.score(score(at_s, 2.0 if tick == 50 else 0.1), round(at_s * NS))
+        found += made.due(round(at_s * NS))
+    (captured,) = found
+    counts = Counter((x.topic, x.reason) for x in captured.capture.losses)
+    held = len(list(captured.subject.source.messages()))
+    incident = captured.capture.incident
+    sent = round((incident.end_ns - incident.start_ns) / NS * 10)
+    assert held < 21
+    assert counts == {('/joint_states', 'ring_budget'): sent - held}
+
+
+def test_somebody_may_ask_and_no_score_is_needed():
+    made = recording(pre_roll_s=1.0, post_roll_s=1.0)
+    found = []
+    for tick in range(60):
+        at_s = 100 + tick / 10
+        say(made, at_s, tick)
+        if tick == 20:
+            made.fire('operator', 'look here', round(at_s * NS))
+        made.pass_time(round(at_s * NS))
+        found += made.due(round(at_s * NS))
+    (captured,) = found
+    assert [c.name for c in captured.capture.incident.causes] == ['trigger:operator']
+    assert captured.subject.trace.level == 'none'
+
+
+def test_headers_on_another_clock_do_not_move_the_window():
+    made = recording(pre_roll_s=1.0, post_roll_s=1.0)
+    found = []
+    for tick in range(80):
+        at_s = 100 + tick / 10
+        say(made, at_s, tick)
+        stamped = score(at_s + 5000, 2.0 if tick == 40 else 0.1)
+        made.score(stamped, round(at_s * NS))
+        found += made.due(round(at_s * NS))
+    (captured,) = found
+    stamps = [m.log_ns / NS for m in captured.subject.source.messages()]
+    assert min(stamps) == pytest.approx(103.0)
+    incident = captured.capture.incident
+    assert max(stamps) == pytest.approx(incident.end_ns / NS - 5000 - 0.1)
