@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import array
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,6 +21,7 @@ from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import AnomalyScore, ChannelScore, Picture, Prediction
 from cosmos_flywheel.msg import AnomalyScore as AnomalyScoreMsg
 from cosmos_flywheel.msg import ChannelScore as ChannelScoreMsg
+from cosmos_flywheel.msg import FailureEpisode, TopicLoss
 from cosmos_flywheel.msg import Prediction as PredictionMsg
 
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -127,6 +130,53 @@ def from_score(message: Any) -> AnomalyScore:
         message.level,
         message.action_grounding,
     )
+
+
+def to_episode(manifest: Mapping[str, Any], folder: Path, closed_ns: int) -> FailureEpisode:
+    """An episode's manifest as it is published, without the thumbnail."""
+    window, clip = manifest['window'], manifest['clip']
+    kept = clip['messages']
+    lost = manifest['losses']
+    return FailureEpisode(
+        header=Header(stamp=to_time(closed_ns)),
+        id=manifest['id'],
+        robot=manifest['robot'],
+        task=manifest['task'] or '',
+        start_ns=window['start_ns'],
+        end_ns=window['end_ns'],
+        onset_ns=window['onset_ns'],
+        state=manifest['state'],
+        causes=manifest['causes'],
+        channels=[
+            ChannelScoreMsg(
+                name=name,
+                score=_number(channel['peak']),
+                threshold=_number(channel['threshold']),
+                alarm=bool(channel['alarms']),
+                guaranteed=channel['guaranteed'],
+                detail=channel['detail'],
+            )
+            for name, channel in manifest['channels'].items()
+        ],
+        calibration_id=manifest['calibration_id'] or '',
+        level=manifest['engine']['level'],
+        engine_sha256=manifest['engine']['sha256'] or '',
+        clip_uri=(folder.resolve() / clip['file']).as_uri(),
+        clip_sha256=clip['sha256'],
+        losses=[
+            TopicLoss(
+                topic=topic,
+                kept=kept.get(topic, 0),
+                lost=sum(lost.get(topic, {}).values()),
+                reason=', '.join(sorted(lost.get(topic, {}))),
+            )
+            for topic in sorted({*kept, *lost})
+        ],
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def worst(score: AnomalyScore) -> tuple[str, float]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.capture.analysis import Analysis
+from cosmos_flywheel.capture.harvest import Plan, harvest
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.model import load_judge
+from cosmos_flywheel.store.episodes import iter_episodes
 from cosmos_flywheel.store.robots import load_robot
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(200)]
@@ -24,7 +27,7 @@ def bag(root: Path) -> Path:
     return root / 'demo' / 'bags' / 'mujoco_push_faults' / 'bags' / 'push_1104'
 
 
-def play(graph, node, bag: Path, namespace: str = '') -> None:
+def play(graph, node, bag: Path, namespace: str = '', listeners: int = 2) -> None:
     """Publish a bag's messages in real time, bytes unchanged."""
     from cosmos_flywheel.nodes.streams import message_class
 
@@ -35,7 +38,8 @@ def play(graph, node, bag: Path, namespace: str = '') -> None:
         for m in messages
     }
     graph.until(
-        lambda: all(s.get_subscription_count() >= 2 for s in speakers.values()), 'two listeners'
+        lambda: all(s.get_subscription_count() >= listeners for s in speakers.values()),
+        'all listeners',
     )
     # A listener is counted a little before it hears.
     settled = time.monotonic() + 1.0
@@ -56,6 +60,44 @@ def harvested(bag: Path, model: Path) -> dict[int, dict[str, float]]:
             m.tick.stamp_ns: {c.name: c.score for c in analysis.scorer.score(m).channels}
             for m in analysis.moments()
         }
+
+
+def episodes_of(out: Path) -> list[dict]:
+    return [json.loads((f / 'manifest.json').read_text()) for f in iter_episodes(out)]
+
+
+def test_the_recorder_captures_what_a_harvest_captures(graph, root, bag, tmp_path):
+    from cosmos_flywheel.msg import FailureEpisode
+    from cosmos_flywheel.nodes.board import EPISODE_QOS
+
+    model, out = root / 'demo' / 'model', tmp_path / 'live'
+    for name in ('predictor', 'monitor'):
+        graph.start(name, robot=ROBOT, models=[str(model)])
+    recorder = graph.start('recorder', robot=ROBOT, out=str(out))
+    node = graph.node()
+    told = []
+    node.create_subscription(FailureEpisode, '/flywheel/episode', told.append, EPISODE_QOS)
+    play(graph, node, bag, listeners=3)
+    graph.until(lambda: told, 'an episode')
+    assert recorder.stop() == 0
+    (live,) = episodes_of(out)
+    assert [message.id for message in told] == [live['id']]
+    assert told[0].clip_sha256 == live['clip']['sha256']
+    assert bytes(told[0].thumbnail.data)[:2] == b'\xff\xd8'
+
+    harvest([bag], lambda _: Plan(load_robot(ROBOT), load_judge(model)), tmp_path / 'harvest')
+    (offline,) = episodes_of(tmp_path / 'harvest')
+    assert live['causes'] == offline['causes']
+    frame_ns = 10**9 // 15 + 1
+    for end in ('start_ns', 'onset_ns', 'end_ns'):
+        assert abs(live['window'][end] - offline['window'][end]) <= frame_ns
+    camera = '/camera/image_raw/compressed'
+    kept = live['clip']['messages']
+    assert abs(kept[camera] - offline['clip']['messages'][camera]) <= 1
+    assert kept['/flywheel/score'] > 0
+    with open_bag(out / live['id'] / 'clip.mcap') as clip, open_bag(bag) as source:
+        held = {bytes(m.data) for m in source.messages({camera})}
+        assert all(bytes(m.data) in held for m in clip.messages({camera}))
 
 
 @pytest.mark.parametrize('namespace', ['', '/r1'])

@@ -115,6 +115,8 @@ class Recording:
     _engine: _Engine = field(default_factory=_Engine)
     _offset_ns: int = 0
     _scored_ns: int = 0
+    _told_ns: int = 0
+    """The last instant that the tracker was told of."""
     _qos: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -170,9 +172,10 @@ class Recording:
         """One score as it came."""
         apart_ns = score.stamp_ns - log_ns
         self._offset_ns = apart_ns if abs(apart_ns) > APART_NS else 0
-        if self._scores and score.stamp_ns < self._scores[-1][0].stamp_ns:
+        if score.stamp_ns < self._told_ns - APART_NS:  # a clock began anew, or was guessed wrong
             self._close(self._tracker.begin_anew())
             self._scores.clear()
+        self._told_ns = score.stamp_ns
         self._engine = _Engine(score.level, score.calibration_id, engine_sha256)
         self._scored_ns = log_ns
         self._scores.append((score, log_ns))
@@ -189,7 +192,7 @@ class Recording:
         """Time has passed; without scores, triggers and captures go by it."""
         if log_ns - self._scored_ns < SILENT_NS:
             return
-        stamp_ns = log_ns + self._offset_ns
+        stamp_ns = self._told_ns = log_ns + self._offset_ns
         self._watch.tick(stamp_ns)
         self._close(self._tracker.observe(AnomalyScore(stamp_ns, (), '', '')))
 

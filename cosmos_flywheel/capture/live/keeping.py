@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captures → episode folders and the catalogue, on a thread of its own.
+
+A disk that is full or cannot be written delays an episode, it does not lose it: the capture stays
+in memory and is tried again, until so many wait that the oldest must go, which is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+from cosmos_flywheel.capture.episode import write_episode
+from cosmos_flywheel.capture.live.recording import Captured
+from cosmos_flywheel.core.errors import FlywheelError
+from cosmos_flywheel.store.budget import make_room
+from cosmos_flywheel.store.catalogue import Catalogue, rebuild
+from cosmos_flywheel.store.episodes import read_episode, sweep
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
+"""Before an episode that could not be written is tried again."""
+MOST_WAITING = 16
+"""Captures that are held in memory while the disk cannot be written."""
+Tell = Callable[[Path, Mapping[str, Any]], None]
+"""Told the folder and the manifest of each episode that is whole and on disk."""
+
+
+class Keeping:
+    """Hand it captures; episodes appear.
+
+    Args:
+        out: where episodes, catalogue and labels lie.
+        tell: called from the thread.
+        most_bytes: of all episodes together; None for no limit. See `store/budget.py` for what
+            goes first.
+
+    """
+
+    def __init__(self, out: Path, tell: Tell, most_bytes: int | None = None) -> None:
+        self.written = 0
+        self.given_up = 0
+        """Captures that were never written because too many waited."""
+        self.removed = 0
+        """Episodes that were removed to keep within the budget."""
+        self.problem = ''
+        """Why the last attempt failed; empty once one has succeeded."""
+        self.seconds = 0.0
+        """How long the last episode took to write."""
+        self._out, self._tell, self._most_bytes = out, tell, most_bytes
+        self._waiting: deque[Captured] = deque()
+        self._lock = threading.Condition()
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Captures that are not written yet."""
+        return len(self._waiting)
+
+    def put(self, captured: Captured) -> None:
+        """Write this one as soon as may be."""
+        with self._lock:
+            if len(self._waiting) >= MOST_WAITING:
+                self._waiting.popleft()
+                self.given_up += 1
+            self._waiting.append(captured)
+            self._lock.notify_all()
+
+    def close(self, patience_s: float = 20.0) -> None:
+        """Write what waits, once more if it failed before, and end."""
+        with self._lock:
+            self._is_over = True
+            self._lock.notify_all()
+        self._thread.join(patience_s)
+
+    def _run(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._is_over or self._waiting)
+                if not self._waiting:
+                    return
+                captured = self._waiting[0]
+            if self._write(captured):
+                wait_s = FIRST_WAIT_S
+                with self._lock:
+                    if self._waiting and self._waiting[0] is captured:
+                        self._waiting.popleft()
+                continue
+            with self._lock:
+                if self._is_over:
+                    return
+                self._lock.wait_for(lambda: self._is_over, wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _write(self, captured: Captured) -> bool:
+        begun_s = time.monotonic()
+        run = {'schema': 'run-v1', 'bag_path': captured.subject.trace.bag, 'host': gethostname()}
+        try:
+            self._out.mkdir(parents=True, exist_ok=True)
+            sweep(self._out)
+            removed = make_room(self._out, self._most_bytes)
+            if removed:
+                self.removed += len(removed)
+                rebuild(self._out)
+            identity = write_episode(
+                self._out,
+                captured.subject,
+                captured.capture,
+                config_hash=captured.config_hash,
+                run=run,
+            )
+            with Catalogue.open(self._out) as catalogue:
+                catalogue.add_episode(identity)
+                catalogue.assign_clusters([identity])
+            manifest = read_episode(self._out / identity)
+        except (FlywheelError, OSError) as error:
+            self.problem = str(error)
+            return False
+        self.problem = ''
+        self.written += 1
+        self.seconds = time.monotonic() - begun_s
+        self._tell(self._out / identity, manifest)
+        return True

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The robot's topics in, failure episodes out: `flywheel node recorder`.
+
+A lifecycle node: active it keeps the last seconds of every wanted topic, serialized, and writes
+what was before and after an alarm, a trigger or a call as an episode. Writing is done on a thread
+of its own; what the disk refuses is kept and tried again.
+"""
+
+from __future__ import annotations
+
+import array
+import hashlib
+import shutil
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_srvs.srv import Trigger
+
+from cosmos_flywheel.bags.wire import WireTypes
+from cosmos_flywheel.capture.incident import CaptureSettings
+from cosmos_flywheel.capture.live.keeping import Keeping
+from cosmos_flywheel.capture.live.recording import Recording, Session
+from cosmos_flywheel.capture.triggers.trigger import Triggers
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.ring import Kept, Ring
+from cosmos_flywheel.msg import FailureEpisode
+from cosmos_flywheel.nodes.board import EPISODE, EPISODE_QOS, SCORE
+from cosmos_flywheel.nodes.convert import from_score, to_episode
+from cosmos_flywheel.nodes.diagnostics import Diagnostics, Status
+from cosmos_flywheel.nodes.models import ROBOT, load_given_robot
+from cosmos_flywheel.nodes.names import file_name, graph_name
+from cosmos_flywheel.nodes.parameters import Parameter, Parameters
+from cosmos_flywheel.nodes.predictor import PREDICTION
+from cosmos_flywheel.nodes.publish import Publisher
+from cosmos_flywheel.nodes.run import run_node
+from cosmos_flywheel.nodes.streams import Received, Streams
+from cosmos_flywheel.store.files import storing
+
+USUAL = CaptureSettings()
+SCORE_TYPE = 'cosmos_flywheel/msg/AnomalyScore'
+PREDICTION_TYPE = 'cosmos_flywheel/msg/Prediction'
+ALWAYS = ('/tf', '/tf_static', '/robot_description')
+"""Recorded wherever somebody publishes them."""
+LATCHED_QOS = '- durability: transient_local'
+"""As a bag's channel writes the QoS of a latched topic."""
+LOOK_S = 0.1
+MEGABYTE = 1_000_000
+PARAMETERS = (
+    ROBOT,
+    Parameter('out', 'flywheel-out', 'folder for episodes and their catalogue'),
+    Parameter('topics', (), 'patterns of further topics to record, such as /camera/*'),
+    Parameter('exclude', (), 'patterns of topics that are not recorded'),
+    Parameter('triggers', '', 'trigger file: further reasons to capture'),
+    Parameter('pre_roll_s', USUAL.pre_roll_s, 'kept before the first alarm', 's', 0.0, 600.0),
+    Parameter('post_roll_s', USUAL.post_roll_s, 'kept after the last alarm', 's', 0.1, 600.0),
+    Parameter('max_s', USUAL.max_s, 'no capture is longer', 's', 1.0, 3600.0),
+    Parameter('ring_mb', 1000.0, 'memory for the last seconds', 'MB', 1.0, 1e6),
+    Parameter(
+        'ring_shares',
+        (),
+        'PATTERN=SHARE: of the memory, at most this share, 0 ... 1, for each such topic',
+    ),
+    Parameter('disk_mb', 0.0, 'for all episodes together; 0 for no limit', 'MB', 0.0, 1e9),
+    Parameter('autostart', True, 'configure and activate at once'),
+)
+
+
+class Recorder(LifecycleNode):
+    """See the module."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__('recorder', **options)
+        self._parameters = Parameters(self, PARAMETERS)
+        self._robot = load_given_robot(self._parameters['robot'])
+        self._out = Path(self._parameters['out'])
+        self._types = WireTypes()
+        given = self._parameters['triggers']
+        self._triggers = Triggers.load(Path(given)) if given else None
+        self._shares = _shares(self._parameters['ring_shares'])
+        with storing(self._out):
+            self._out.mkdir(parents=True, exist_ok=True)
+        self._streams: Streams | None = None
+        self._recording: Recording | None = None
+        self._keeping: Keeping | None = None
+        self._finished: SimpleQueue[tuple[Path, Mapping[str, Any]]] = SimpleQueue()
+        self._published = 0
+        self._engine_sha256 = ''
+        self._episodes = Publisher(self, FailureEpisode, EPISODE, EPISODE_QOS)
+        self.create_service(Trigger, '~/capture', self._capture)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(LOOK_S, self._look, clock=self._steady)
+        self._diagnostics = Diagnostics(self, self._robot.name, self._status)
+        if self._parameters['autostart']:
+            self.trigger_configure()
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin a session: an empty ring, a thread that writes."""
+        now_ns = self._now_ns()
+        settings = CaptureSettings(
+            pre_roll_s=self._parameters['pre_roll_s'],
+            post_roll_s=self._parameters['post_roll_s'],
+            max_s=self._parameters['max_s'],
+        )
+        self._recording = Recording(
+            self._robot,
+            Session(_session_id(self._robot.name), 'live', now_ns),
+            settings,
+            Ring(
+                settings.longest_s + settings.pre_roll_s,
+                round(self._parameters['ring_mb'] * MEGABYTE),
+                self._shares,
+            ),
+            self._types,
+            self._triggers,
+        )
+        disk_bytes = round(self._parameters['disk_mb'] * MEGABYTE) or None
+        self._keeping = Keeping(self._out, self._hand_on, disk_bytes)
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin to listen."""
+        streams = self._streams = Streams(self, self._take)
+        namespace = self.get_namespace()
+        triggered = self._recording.trigger_topics if self._recording else frozenset()
+        for topic in (*self._robot.topics, *sorted(triggered), *ALWAYS):
+            streams.want(graph_name(topic, namespace))
+        for topic in (SCORE, PREDICTION):
+            streams.want(graph_name(topic, namespace))
+        streams.want_matching(self._parameters['topics'], self._parameters['exclude'])
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen no more; what is open is written as far as it goes."""
+        self._end_streams()
+        self._flush()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the session."""
+        self._end_session()
+        return super().on_cleanup(state)
+
+    def close(self) -> None:
+        """Write what is open, and end."""
+        self._end_streams()
+        self._flush()
+        self._end_session()
+
+    def _take(self, received: Received) -> None:
+        recording = self._recording
+        if recording is None or self._streams is None:
+            return
+        stream = self._streams.topics.get(received.topic)
+        kept = Kept(
+            file_name(received.topic, self.get_namespace()),
+            received.type_name,
+            received.received_ns,
+            received.data,
+            received.sequence,
+            received.publisher,
+        )
+        latched = stream is not None and stream.is_latched
+        recording.take(kept, is_latched=latched, qos=LATCHED_QOS if latched else '')
+        if received.type_name == PREDICTION_TYPE and not self._engine_sha256:
+            self._engine_sha256 = self._deserialize(kept).engine_sha256
+        if received.type_name == SCORE_TYPE:
+            score = from_score(self._deserialize(kept))
+            recording.score(score, kept.log_ns, self._engine_sha256)
+
+    def _deserialize(self, kept: Kept) -> Any:
+        return self._types.deserialize(kept.topic, kept.msgtype, kept.log_ns, kept.data)
+
+    def _capture(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
+        if self._recording is None or self._streams is None:
+            answer.success, answer.message = False, 'the recorder is not active; activate it'
+            return answer
+        self._recording.fire('service', 'asked for by a call', self._now_ns())
+        answer.success, answer.message = True, f'captured until {USUAL.post_roll_s:g} s from now'
+        return answer
+
+    def _look(self) -> None:
+        """Write what is due, publish what is written."""
+        if self._recording is not None and self._streams is not None:
+            now_ns = self._now_ns()
+            self._recording.pass_time(now_ns)
+            self._write(now_ns)
+        self._publish_finished()
+
+    def _write(self, now_ns: int) -> None:
+        if self._recording is None or self._keeping is None:
+            return
+        for captured in self._recording.due(now_ns):
+            self._keeping.put(captured)
+
+    def _flush(self) -> None:
+        if self._recording is not None:
+            self._recording.flush()
+            self._write(2**62)
+
+    def _hand_on(self, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """Called from the writer's thread."""
+        self._finished.put((folder, manifest))
+
+    def _publish_finished(self) -> None:
+        while True:
+            try:
+                folder, manifest = self._finished.get_nowait()
+            except Empty:
+                return
+            message = to_episode(manifest, folder, self._now_ns())
+            thumbnail = folder / 'thumbnail.jpg'
+            if thumbnail.is_file():
+                message.thumbnail.format = 'jpeg'
+                message.thumbnail.data = array.array('B', thumbnail.read_bytes())
+            self._published += self._episodes.publish(message)
+
+    def _end_streams(self) -> None:
+        if self._streams is not None:
+            self._streams.close()
+            self._streams = None
+
+    def _end_session(self) -> None:
+        if self._keeping is not None:
+            self._keeping.close()
+            self._publish_finished()
+            self._keeping = None
+        self._recording = None
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    def _status(self) -> Status:
+        recording, keeping = self._recording, self._keeping
+        if recording is None or keeping is None or self._streams is None:
+            return Status('warn', 'not active; activate it, or start with autostart')
+        problems = [*self._streams.problems()]
+        level = 'warn'
+        if keeping.problem:
+            self.get_logger().error(keeping.problem, throttle_duration_sec=30.0)
+            level = 'error'
+            problems.insert(0, f'{keeping.waiting} captures wait: {keeping.problem}')
+        if keeping.given_up:
+            problems.append(f'{keeping.given_up} captures were lost: the disk refused too long')
+        evicted = sum(recording.ring.evicted.values())
+        if evicted:
+            problems.append(
+                f'the ring is too small for its {recording.settings.longest_s:g} s: {evicted} '
+                f'messages left early; raise ring_mb, or record fewer topics'
+            )
+        streams = self._streams.topics.values()
+        values = {
+            'captures': recording.captures,
+            'written': keeping.written,
+            'published': self._published,
+            'pending': keeping.waiting + recording.waiting,
+            'capturing': recording.is_open,
+            'ring_s': recording.ring.seconds,
+            'ring_mb': recording.ring.size / MEGABYTE,
+            'ring_cap_mb': recording.ring.most_bytes / MEGABYTE,
+            'topics': sum(stream.count > 0 for stream in streams),
+            'messages': sum(stream.count for stream in streams),
+            'received_mb': sum(stream.bytes for stream in streams) / MEGABYTE,
+            'lost': recording.lost,
+            'evicted': evicted,
+            'removed_from_disk': keeping.removed,
+            'disk_free_mb': shutil.disk_usage(self._out).free / MEGABYTE,
+            'last_write_s': keeping.seconds,
+        }
+        if not problems:
+            return Status('ok', 'recording', values)
+        return Status('error' if level == 'error' else 'warn', '; '.join(problems), values)
+
+
+def make_node(**options: Any) -> Recorder:
+    """The node, as `flywheel node recorder` runs it."""
+    return Recorder(**options)
+
+
+def _session_id(robot: str) -> str:
+    """Never the same twice: two sessions hold different messages."""
+    return hashlib.sha256(f'{robot} {uuid.uuid4()}'.encode()).hexdigest()
+
+
+def _shares(given: tuple[str, ...]) -> dict[str, float]:
+    shares = {}
+    for entry in given:
+        pattern, _, share = entry.rpartition('=')
+        try:
+            shares[pattern] = float(share)
+        except ValueError:
+            pattern = ''
+        if not pattern or not 0 < shares[pattern] <= 1:
+            raise ConfigError(
+                f'parameter ring_shares holds {entry!r}; write PATTERN=SHARE: /camera/*=0.5'
+            )
+    return shares
+
+
+if __name__ == '__main__':
+    sys.exit(run_node(make_node))
