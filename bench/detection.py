@@ -50,7 +50,8 @@ NOMINAL_SEEDS, HELD_OUT_SEEDS, FAULT_SEEDS = range(9000, 9012), range(9500, 9520
 SMALL_THINGS = ('slip', 'kick', 'lost', 'blocked')
 LATEST_S = 1.0
 RESAMPLES = 1000
-EARLY_S = 1e-3
+EARLY_S = 0.02
+"""A bag begins with its first arrival, some ms after the instant that labels count from."""
 
 
 class TolerantFlow(Flow):
