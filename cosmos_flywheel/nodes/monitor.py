@@ -81,14 +81,14 @@ class Monitor(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__('monitor', **options)
-        self._parameters = Parameters(self, PARAMETERS)
-        self._robot = load_given_robot(self._parameters['robot'])
+        self._given = Parameters(self, PARAMETERS)
+        self._robot = load_given_robot(self._given['robot'])
         self._comparing = Comparing(
             self._robot,
-            load_models(self._parameters['models'], self._robot),
+            load_models(self._given['models'], self._robot),
             WireTypes(),
-            patience_ns=round(self._parameters['patience_s'] * NS),
-            alarm_uncalibrated=self._parameters['alarm_uncalibrated'],
+            patience_ns=round(self._given['patience_s'] * NS),
+            alarm_uncalibrated=self._given['alarm_uncalibrated'],
         )
         self._is_watching = True
         self._newest: Compared | None = None
@@ -149,10 +149,10 @@ class Monitor(Node):
         """The overlay, if somebody looks and it is time."""
         if not self._overlays.subscribers:
             return
-        if now_ns - self._drawn_ns < NS / self._parameters['overlay_hz']:
+        if now_ns - self._drawn_ns < NS / self._given['overlay_hz']:
             return
         self._drawn_ns = now_ns
-        picture = draw_overlay(compared, self._parameters['overlay_width_px'])
+        picture = draw_overlay(compared, self._given['overlay_width_px'])
         self._overlays.publish(
             CompressedImage(
                 header=Header(stamp=to_time(compared.score.stamp_ns)),
@@ -181,7 +181,7 @@ class Monitor(Node):
                 f'calibration_stale: {comparing.stale_channel} is not what it was; fit again on '
                 f'nominal bags of now'
             )
-        if not comparing.is_calibrated and not self._parameters['alarm_uncalibrated']:
+        if not comparing.is_calibrated and not self._given['alarm_uncalibrated']:
             problems.append(f'level {comparing.level} is not calibrated: it may not alarm')
         if comparing.unknown_levels:
             unknown = ', '.join(sorted(comparing.unknown_levels))

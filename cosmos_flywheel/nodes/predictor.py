@@ -63,24 +63,24 @@ class Predictor(LifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__('predictor', **options)
-        self._parameters = Parameters(self, PARAMETERS)
+        self._given = Parameters(self, PARAMETERS)
         self._predicting: Predicting | None = None
         self._streams: Streams | None = None
         self._types = WireTypes()
         self._is_watching = True
         self._plan_problem = ''
         self._compute_s = float('nan')
-        self._robot = load_given_robot(self._parameters['robot'])
-        self._judges = load_models(self._parameters['models'], self._robot)
-        self._plan_topic = graph_name(self._parameters['plan_topic'], self.get_namespace())
-        if self._parameters['mode'] == LOOKAHEAD and not self._parameters['plan_topic']:
+        self._robot = load_given_robot(self._given['robot'])
+        self._judges = load_models(self._given['models'], self._robot)
+        self._plan_topic = graph_name(self._given['plan_topic'], self.get_namespace())
+        if self._given['mode'] == LOOKAHEAD and not self._given['plan_topic']:
             raise ConfigError('mode lookahead needs plan_topic; name it, or use mode hindsight')
         self._publisher = Publisher(self, Prediction, PREDICTION, PREDICTION_QOS)
         self.create_subscription(Bool, WATCH, self._take_watch, WATCH_QOS)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LOOK_S, self._look, clock=steady)
         self._diagnostics = Diagnostics(self, self._robot.name, self._status)
-        if self._parameters['autostart']:
+        if self._given['autostart']:
             self.trigger_configure()
             self.trigger_activate()
 
@@ -91,8 +91,8 @@ class Predictor(LifecycleNode):
             self._judges,
             self._types,
             self._publish,
-            mode=self._parameters['mode'],
-            hung_s=self._parameters['hung_s'],
+            mode=self._given['mode'],
+            hung_s=self._given['hung_s'],
         )
         return super().on_configure(state)
 
@@ -101,7 +101,7 @@ class Predictor(LifecycleNode):
         self._streams = Streams(self, self._take)
         for topic in self._robot.topics:
             self._streams.want(graph_name(topic, self.get_namespace()))
-        if self._parameters['plan_topic']:
+        if self._given['plan_topic']:
             self._streams.want(self._plan_topic)
         return super().on_activate(state)
 
@@ -169,7 +169,7 @@ class Predictor(LifecycleNode):
                 to_prediction(
                     prediction,
                     engine_sha256=foretold.engine_sha256,
-                    is_lookahead=self._parameters['mode'] == LOOKAHEAD,
+                    is_lookahead=self._given['mode'] == LOOKAHEAD,
                     stride=foretold.stride,
                     state_names=self._robot.state_names,
                     seconds=foretold.seconds,

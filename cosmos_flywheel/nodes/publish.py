@@ -7,9 +7,13 @@ from typing import Any
 
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 RCLError = rclpy_implementation.RCLError
+
+WATCH = 'flywheel/watch'
+"""False while the scene is being reset and nothing may be judged; no message means True."""
+WATCH_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Publisher:

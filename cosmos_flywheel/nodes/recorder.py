@@ -77,13 +77,13 @@ class Recorder(LifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__('recorder', **options)
-        self._parameters = Parameters(self, PARAMETERS)
-        self._robot = load_given_robot(self._parameters['robot'])
-        self._out = Path(self._parameters['out'])
+        self._given = Parameters(self, PARAMETERS)
+        self._robot = load_given_robot(self._given['robot'])
+        self._out = Path(self._given['out'])
         self._types = WireTypes()
-        given = self._parameters['triggers']
+        given = self._given['triggers']
         self._triggers = Triggers.load(Path(given)) if given else None
-        self._shares = _shares(self._parameters['ring_shares'])
+        self._shares = _shares(self._given['ring_shares'])
         with storing(self._out):
             self._out.mkdir(parents=True, exist_ok=True)
         self._streams: Streams | None = None
@@ -97,7 +97,7 @@ class Recorder(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LOOK_S, self._look, clock=self._steady)
         self._diagnostics = Diagnostics(self, self._robot.name, self._status)
-        if self._parameters['autostart']:
+        if self._given['autostart']:
             self.trigger_configure()
             self.trigger_activate()
 
@@ -105,9 +105,9 @@ class Recorder(LifecycleNode):
         """Begin a session: an empty ring, a thread that writes."""
         now_ns = self._now_ns()
         settings = CaptureSettings(
-            pre_roll_s=self._parameters['pre_roll_s'],
-            post_roll_s=self._parameters['post_roll_s'],
-            max_s=self._parameters['max_s'],
+            pre_roll_s=self._given['pre_roll_s'],
+            post_roll_s=self._given['post_roll_s'],
+            max_s=self._given['max_s'],
         )
         self._recording = Recording(
             self._robot,
@@ -115,13 +115,13 @@ class Recorder(LifecycleNode):
             settings,
             Ring(
                 settings.longest_s + settings.pre_roll_s,
-                round(self._parameters['ring_mb'] * MEGABYTE),
+                round(self._given['ring_mb'] * MEGABYTE),
                 self._shares,
             ),
             self._types,
             self._triggers,
         )
-        disk_bytes = round(self._parameters['disk_mb'] * MEGABYTE) or None
+        disk_bytes = round(self._given['disk_mb'] * MEGABYTE) or None
         self._keeping = Keeping(self._out, self._hand_on, disk_bytes)
         return super().on_configure(state)
 
@@ -134,7 +134,7 @@ class Recorder(LifecycleNode):
             streams.want(graph_name(topic, namespace))
         for topic in (SCORE, PREDICTION):
             streams.want(graph_name(topic, namespace))
-        streams.want_matching(self._parameters['topics'], self._parameters['exclude'])
+        streams.want_matching(self._given['topics'], self._given['exclude'])
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:

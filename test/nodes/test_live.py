@@ -96,8 +96,8 @@ def test_the_recorder_captures_what_a_harvest_captures(graph, root, bag, tmp_pat
     assert abs(kept[camera] - offline['clip']['messages'][camera]) <= 1
     assert kept['/flywheel/score'] > 0
     with open_bag(out / live['id'] / 'clip.mcap') as clip, open_bag(bag) as source:
-        held = {bytes(m.data) for m in source.messages({camera})}
-        assert all(bytes(m.data) in held for m in clip.messages({camera}))
+        held = {bytes(source.deserialize(m).data) for m in source.messages({camera})}
+        assert all(bytes(clip.deserialize(m).data) in held for m in clip.messages({camera}))
 
 
 @pytest.mark.parametrize('namespace', ['', '/r1'])
