@@ -19,6 +19,7 @@ from cosmos_flywheel.capture.trace import ScoreLog
 from cosmos_flywheel.capture.triggers.trigger import Firing, Triggers
 from cosmos_flywheel.capture.triggers.watch import TriggerWatch
 from cosmos_flywheel.capture.watch import Watcher
+from cosmos_flywheel.core.appearance import APPEARANCE, brightness
 from cosmos_flywheel.core.channels import Moment
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, PictureError
@@ -132,6 +133,7 @@ class Analysis:
             calibration_id=self.calibration_id,
             pictures=self.watcher.pictures,
             predictions=self.watcher.predictions,
+            brightness=np.array(self.scores.brightness, np.float32),
         )
 
     def notes(self) -> Iterator[str]:
@@ -176,7 +178,7 @@ class Analysis:
         self._log_offset_ns = stamp_ns - log_ns
         self._triggers.tick(stamp_ns)
         score = self.scorer.score(moment)
-        self.scores.add(score, log_ns)
+        self.scores.add(score, log_ns, brightness(moment.tick.picture))
         incident = self._tracker.observe(score)
         self._strip.see(
             moment,
@@ -219,13 +221,18 @@ def first_size(source: BagSource, robot: Robot) -> tuple[int, int] | None:
 
 
 def collect_evidence(analysis: Analysis) -> tuple[dict[str, Vector], Recording]:
-    """Every channel's evidence along a whole bag, (T, n) by channel name, and its ticks."""
+    """Every channel's evidence along a whole bag, (T, n) by channel name, and its ticks.
+
+    Beside the channels stands APPEARANCE, (T, 1).
+    """
     channels = analysis.scorer.channels
     rows: dict[str, list[Vector]] = {channel.name: [] for channel in channels}
+    light: list[float] = []
     ticks: list[Tick] = []
     segment = 0
     for moment in analysis.moments():
         ticks.append(moment.tick)
+        light.append(brightness(moment.tick.picture))
         if moment.tick.segment != segment:
             segment = moment.tick.segment
             analysis.scorer.reset()
@@ -234,6 +241,7 @@ def collect_evidence(analysis: Analysis) -> tuple[dict[str, Vector], Recording]:
     evidence = {
         c.name: np.array(rows[c.name], np.float32).reshape(-1, len(c.elements)) for c in channels
     }
+    evidence[APPEARANCE] = np.array(light, np.float32).reshape(-1, 1)
     robot = analysis.robot
     recording = Recording(
         np.array([t.stamp_ns for t in ticks], np.int64),

@@ -17,7 +17,7 @@ from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.learn import Learnt, learn
 from cosmos_flywheel.capture.model import Judge, prior_bytes, settings_hash, working_size
 from cosmos_flywheel.capture.workers import Progress, Tell, work_all
-from cosmos_flywheel.core.calibration import Calibration, Recording, calibrate
+from cosmos_flywheel.core.calibration import Calibration, Recording, appearance_of, calibrate
 from cosmos_flywheel.core.channels import ActionChannel, Channel
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, ConfigError
@@ -121,6 +121,7 @@ def fit_judge(
         },
         channels=channels,
         promise=promise,
+        appearance=appearance_of(recordings, robot.clock.hz),
     )
     return replace(judge, calibration=calibration, prior=prior)
 

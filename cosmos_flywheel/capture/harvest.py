@@ -39,6 +39,7 @@ from cosmos_flywheel.capture.report.view import (
 from cosmos_flywheel.capture.trace import load_trace, save_trace
 from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.capture.workers import Progress, Tell, work_all
+from cosmos_flywheel.core.appearance import APPEARANCE
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, FlywheelError, SchemaError, StoreError
 from cosmos_flywheel.core.lineage import canonical_json, config_hash, sha256_hex
@@ -191,10 +192,13 @@ def noted_stale(jobs: Sequence[Job], done: Mapping[Path, Watched]) -> dict[Path,
 
 def _feed(test: StaleTest, watched: Watched) -> None:
     channels = watched.trace.channels
+    light = watched.trace.brightness
     alarms: np.ndarray = np.any([c.scores > c.thresholds for c in channels], axis=0)
     stamps_ns = (watched.bag.start_ns or 0) + np.rint(watched.trace.times_s * 1e9).astype(np.int64)
     for index, stamp_ns in enumerate(stamps_ns.tolist()):
         scores = {c.name: float(c.scores[index]) for c in channels}
+        if len(light):
+            scores[APPEARANCE] = float(light[index])
         test.take(stamp_ns, scores, alarm=bool(alarms[index]))
     test.end_block()
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -30,14 +31,17 @@ class ScoreLog:
     log_ns: list[int] = field(default_factory=list)
     """The same instants on the recorder's clock."""
     scores: list[AnomalyScore] = field(default_factory=list)
+    brightness: list[float] = field(default_factory=list)
+    """Of the primary camera's pictures; NaN where there is none."""
     alarms: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """By channel: intervals in alarm on the recorder's clock."""
 
-    def add(self, score: AnomalyScore, log_ns: int) -> None:
+    def add(self, score: AnomalyScore, log_ns: int, brightness: float = math.nan) -> None:
         """Take the scores of one tick."""
         self.stamps_ns.append(score.stamp_ns)
         self.log_ns.append(log_ns)
         self.scores.append(score)
+        self.brightness.append(brightness)
 
     def mark(self, channel: str, intervals_ns: Iterable[tuple[int, int]]) -> None:
         """The channel was in alarm."""
@@ -105,6 +109,7 @@ def save_trace(path: Path, trace: BagTrace) -> None:
     }
     arrays: dict[str, Any] = {f'scores_{i}': c.scores for i, c in enumerate(trace.channels)}
     arrays |= {f'thresholds_{i}': c.thresholds for i, c in enumerate(trace.channels)}
+    arrays['brightness'] = trace.brightness
     partial = path.with_name(f'.{path.name}')
     with storing(path):
         path.parent.mkdir(exist_ok=True)
@@ -135,7 +140,8 @@ def load_trace(path: Path) -> BagTrace:
                 )
                 for i, c in enumerate(said.pop('channels'))
             )
-            trace = BagTrace(times_s=arrays['times_s'], channels=channels, **said)
+            known = {'times_s': arrays['times_s'], 'brightness': arrays['brightness']}
+            trace = BagTrace(channels=channels, **known, **said)
     except DAMAGED as error:
         raise StoreError(f'{path}: damaged ({error}); delete it and harvest again') from error
     return replace(trace, notes=tuple(trace.notes))

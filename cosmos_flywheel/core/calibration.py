@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from cosmos_flywheel.core.appearance import APPEARANCE
 from cosmos_flywheel.core.blocks import (
     BLOCK_S,
     block_medians,
@@ -79,6 +80,8 @@ class Calibration:
     """Ids and count of the recordings, their hours, and those that were suspect."""
     channels: dict[str, ChannelCalibration]
     promise: Promise | None = None
+    appearance: tuple[float, ...] = ()
+    """Median brightness of nominal blocks, sorted; empty where it was not noted."""
     recalibrated: tuple[str, ...] = ()
     """Episodes that people called false alarms and that raised thresholds."""
 
@@ -120,6 +123,7 @@ class Calibration:
             dict(document['nominal']),
             channels,
             Promise.from_mapping(document['promise']) if document.get('promise') else None,
+            tuple(document.get('appearance', ())),
             tuple(document.get('recalibrated', ())),
         )
         if calibration.id != document['id']:
@@ -165,6 +169,7 @@ class Calibration:
             'channels': {name: asdict(c) for name, c in self.channels.items()},
             'promise': self.promise.to_mapping() if self.promise else None,
             'recalibrated': list(self.recalibrated),
+            **({'appearance': list(self.appearance)} if self.appearance else {}),
         }
 
 
@@ -252,6 +257,19 @@ def calibrate_channel(
         margin,
         reference=_reference(medians),
     )
+
+
+def appearance_of(recordings: Sequence[Recording], clock_hz: float) -> tuple[float, ...]:
+    """Median brightness of nominal blocks, sorted; empty where evidence does not tell it."""
+    medians = [
+        median
+        for recording in recordings
+        if APPEARANCE in recording.evidence
+        for median in block_medians(
+            recording.evidence[APPEARANCE][:, 0].astype(np.float64), _block_ticks(clock_hz)
+        )
+    ]
+    return _reference(medians)
 
 
 def threshold_of(nominal_max: float, margin: float) -> float:

@@ -22,6 +22,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from cosmos_flywheel.core.appearance import APPEARANCE
 from cosmos_flywheel.core.blocks import BLOCK_S, rounded
 from cosmos_flywheel.core.calibration import Calibration
 from cosmos_flywheel.core.timeline import NS
@@ -104,6 +105,8 @@ class StaleTest:
             for name, known in calibration.channels.items()
             if len(known.reference) >= FEWEST
         }
+        if len(calibration.appearance) >= FEWEST:
+            self._channels[APPEARANCE] = _Channel(list(calibration.appearance))
         self._begin_ns: int | None = None
         self._last_ns = 0
         self._first = True
@@ -118,13 +121,13 @@ class StaleTest:
         """The channel that speaks loudest against the calibration; empty where none is known."""
         return max(self._channels, key=lambda n: self._channels[n].capital, default='')
 
-    def observe(self, score: AnomalyScore) -> bool:
+    def observe(self, score: AnomalyScore, brightness: float = math.nan) -> bool:
         """Take one score in; whether the calibration is stale by now."""
-        values = {c.name: c.score for c in score.channels}
+        values = {APPEARANCE: brightness, **{c.name: c.score for c in score.channels}}
         return self.take(score.stamp_ns, values, alarm=bool(score.alarms))
 
     def take(self, stamp_ns: int, scores: Mapping[str, float], *, alarm: bool) -> bool:
-        """The same, from plain scores by channel."""
+        """The same, from plain scores by channel; brightness is that of APPEARANCE."""
         if self._begin_ns is not None and not 0 <= stamp_ns - self._last_ns < BLOCK_S * NS:
             self.end_block()
         if self._begin_ns is None:

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from cosmos_flywheel.core.appearance import APPEARANCE
+from cosmos_flywheel.core.blocks import BLOCK_S
 from cosmos_flywheel.core.calibration import Calibration, ChannelCalibration
 from cosmos_flywheel.core.staleness import StaleTest
 from cosmos_flywheel.core.timeline import NS
@@ -113,3 +116,23 @@ def test_a_short_rest_of_a_recording_is_forgotten_and_a_short_recording_is_not()
         test.take(10**13 + tick * NS // 2, {'state': 1.0, 'picture': 1.0}, alarm=False)
     test.end_block()
     assert test.blocks == 2
+
+
+def test_another_light_is_noticed_though_no_score_changes():
+    draw = np.random.default_rng(3)
+    light = tuple(sorted(draw.normal(0.4, 0.01, 20).tolist()))
+    test = StaleTest(replace(calibration(0), appearance=light))
+    usual = float(np.median(calibration(0).channels['picture'].reference))
+
+    def block(index: int, brightness: float) -> bool:
+        for at_s in (0.0, BLOCK_S - 0.1):
+            scores = {'picture': usual, APPEARANCE: brightness}
+            test.take(round((index * BLOCK_S + at_s) * NS), scores, alarm=False)
+        test.end_block()
+        return test.stale
+
+    calm = [block(i, float(draw.normal(0.4, 0.01))) for i in range(60)]
+    assert not any(calm)
+    darker = [block(60 + i, float(draw.normal(0.3, 0.01))) for i in range(12)]
+    assert darker[-1]
+    assert test.channel == APPEARANCE

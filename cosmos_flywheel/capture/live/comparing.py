@@ -12,6 +12,7 @@ from cosmos_flywheel.capture.live.feed import Feed, Heard
 from cosmos_flywheel.capture.live.matching import Matcher
 from cosmos_flywheel.capture.loss import Loss
 from cosmos_flywheel.capture.model import Judge
+from cosmos_flywheel.core.appearance import brightness
 from cosmos_flywheel.core.channels import Moment
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.scoring import Scorer, running_norms
@@ -126,7 +127,7 @@ class Comparing:
                 self._scorer.reset()
             moment = watcher.hindsight.compare(tick, predictions)
             score = self._allowed(self._scorer.score(moment))
-            self._test(score)
+            self._test(score, moment)
             yield Compared(score, moment)
         self.unseen += self._matcher.missed
         self._matcher.missed = 0
@@ -165,10 +166,10 @@ class Comparing:
             return score
         return replace(score, channels=tuple(_silenced(c) for c in score.channels))
 
-    def _test(self, score: AnomalyScore) -> None:
+    def _test(self, score: AnomalyScore, moment: Moment) -> None:
         test = self._stale.get(score.calibration_id)
         if test is not None:
-            test.observe(score)
+            test.observe(score, brightness(moment.tick.picture))
 
 
 def _silenced(channel: ChannelScore) -> ChannelScore:

@@ -50,6 +50,8 @@ class BagTrace:
     calibration_id: str = ''
     pictures: int = 0
     predictions: int = 0
+    brightness: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    """(N,) of the primary camera, 0 … 1, NaN where there is no picture; or empty."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
