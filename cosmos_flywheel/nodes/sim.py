@@ -77,18 +77,18 @@ class Sim(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__('sim', **options)
-        self._parameters = Parameters(self, PARAMETERS)
-        self._robot = find_robot(self._parameters['robot'])
-        self._outside = self._parameters['commands'] == 'topic'
+        self._given = Parameters(self, PARAMETERS)
+        self._robot = find_robot(self._given['robot'])
+        self._outside = self._given['commands'] == 'topic'
         self._check_clock()
         self._check('', '')
-        self._parameters.check(self._check)
-        self._parameters.on_change(self._changed)
+        self._given.check(self._check)
+        self._given.on_change(self._changed)
         self._stage = Stage(
             self._robot,
             self._wish,
-            seed=self._parameters['seed'],
-            pause_s=self._parameters['pause_s'],
+            seed=self._given['seed'],
+            pause_s=self._given['pause_s'],
             outside=self._outside,
         )
         self._contents = ContentWriter()
@@ -118,7 +118,7 @@ class Sim(Node):
         self._say([Watch(False)])
 
     def _wish(self) -> Wish:
-        values = self._parameters
+        values = self._given
         task = values['task'] or next(iter(self._robot.tasks))
         return Wish(task, values['fault'], values['strength'])
 
@@ -134,7 +134,7 @@ class Sim(Node):
             raise ConfigError(str(error)) from error
 
     def _check_clock(self) -> None:
-        if self._parameters['clock'] == 'wall' and self.get_parameter('use_sim_time').value:
+        if self._given['clock'] == 'wall' and self.get_parameter('use_sim_time').value:
             raise ConfigError(
                 'clock is wall but use_sim_time is true; set clock to sim, and this node is '
                 'the clock'
@@ -145,7 +145,7 @@ class Sim(Node):
             self._set_pace()
 
     def _set_pace(self) -> None:
-        rate = self._parameters['rate']
+        rate = self._given['rate']
         self._pace = Pace(self._robot.control_hz, rate)
         self._begin_pace()
         if self._timer is not None:
@@ -167,18 +167,18 @@ class Sim(Node):
             return
         stamp_ns = self._stamp_ns(due_s)
         self._periods += 1
-        if self._parameters['clock'] == 'sim':
+        if self._given['clock'] == 'sim':
             self._clock_out.publish(ClockMessage(clock=Time(nanoseconds=stamp_ns).to_msg()))
         self._say(self._stage.go_on(stamp_ns))
 
     def _prepare(self) -> None:
-        if 0 < self._parameters['episodes'] <= self._stage.number:
+        if 0 < self._given['episodes'] <= self._stage.number:
             raise Finished
         self._stage.prepare()
         self._begin_pace()
 
     def _stamp_ns(self, due_s: float) -> int:
-        if self._parameters['clock'] == 'sim':
+        if self._given['clock'] == 'sim':
             return EPOCH_S * NS + self._periods * NS // self._robot.control_hz
         return self._wall_offset_ns + round(due_s * NS)
 

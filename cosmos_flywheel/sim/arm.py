@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 
+from cosmos_flywheel.core.errors import SimError
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.sim.arm_faults import FAULTS, Trouble, span_of
 from cosmos_flywheel.sim.arm_look import Look
@@ -18,7 +20,7 @@ from cosmos_flywheel.sim.arm_scene import draw_scene
 from cosmos_flywheel.sim.camera import SETTLE_S
 from cosmos_flywheel.sim.messages import JOINT_STATE, TEXT, joint_state, text
 from cosmos_flywheel.sim.render import Eye, load_mujoco
-from cosmos_flywheel.sim.world import Fault, Numbers, Said, Setup, Span
+from cosmos_flywheel.sim.world import Fault, Numbers, Said, Setup, Span, finite
 
 CAMERA_TOPIC = '/camera/image_raw/compressed'
 STATES_TOPIC, COMMANDS_TOPIC, RESULT_TOPIC = '/joint_states', '/joint_commands', '/task_result'
@@ -52,6 +54,18 @@ class Arm:
     control_hz = CONTROL_HZ
     camera_hz = CAMERA_HZ
     camera_topic = CAMERA_TOPIC
+    command_topic, command_type = COMMANDS_TOPIC, JOINT_STATE
+
+    def heard(self, message: Any, before: Numbers) -> Numbers:
+        """Positions by name; joints that are not named stay as they were told before."""
+        given = dict(zip(message.name, message.position, strict=False))
+        if not given.keys() & set(NAMES):
+            raise SimError(f'{COMMANDS_TOPIC}: names none of {", ".join(NAMES)}; name joints')
+        return finite(COMMANDS_TOPIC, [given.get(n, before[i]) for i, n in enumerate(NAMES)])
+
+    def standing(self, before: Numbers) -> Numbers:
+        """Where it was told to be, it stays."""
+        return before
 
     def start(self, setup: Setup) -> ArmWorld:
         """A world at time 0."""

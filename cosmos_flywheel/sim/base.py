@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from cosmos_flywheel.sim.base_vehicle import (
 )
 from cosmos_flywheel.sim.messages import JOINT_STATE, TEXT, joint_state, text
 from cosmos_flywheel.sim.render import HEIGHT, WIDTH, Eye, load_mujoco
-from cosmos_flywheel.sim.world import Fault, Numbers, Said, Setup, Span
+from cosmos_flywheel.sim.world import Fault, Numbers, Said, Setup, Span, finite
 
 CAMERA_TOPIC = '/camera/image_raw/compressed'
 COMMAND_TOPIC, ODOMETRY_TOPIC, IMU_TOPIC = '/cmd_vel', '/odom', '/imu'
@@ -54,6 +55,15 @@ class Base:
     control_hz = CONTROL_HZ
     camera_hz = CAMERA_HZ
     camera_topic = CAMERA_TOPIC
+    command_topic, command_type = COMMAND_TOPIC, TWIST
+
+    def heard(self, message: Any, before: Numbers) -> Numbers:
+        """Forward and turning speed; the rest of a Twist does nothing to this base."""
+        return finite(COMMAND_TOPIC, [message.linear.x, message.angular.z])
+
+    def standing(self, before: Numbers) -> Numbers:
+        """No speed."""
+        return np.zeros(2)
 
     def start(self, setup: Setup) -> BaseWorld:
         """A world at time 0."""

@@ -173,9 +173,39 @@ class Robot(Protocol):
         """Where its pictures are published, as JPEG."""
         ...
 
+    @property
+    def command_topic(self) -> str:
+        """Where its commands are published; those of others are taken from there too."""
+        ...
+
+    @property
+    def command_type(self) -> str:
+        """The type of their messages."""
+        ...
+
+    def heard(self, message: Any, before: Numbers) -> Numbers:
+        """The command that a message of the command topic holds, where it says nothing `before`.
+
+        Raises:
+            SimError: It holds no command for this robot, or one that is not finite.
+        """
+        ...
+
+    def standing(self, before: Numbers) -> Numbers:
+        """What makes it stand still, when `before` was its last command."""
+        ...
+
     def start(self, setup: Setup) -> World:
         """A world at time 0; raises SimError when MuJoCo is missing."""
         ...
+
+
+def finite(topic: str, command: Sequence[float]) -> Numbers:
+    """The command as numbers; raises SimError when one of them is none."""
+    numbers = np.array(command, np.float64)
+    if not np.isfinite(numbers).all():
+        raise SimError(f'{topic}: commands {numbers.tolist()}; command finite numbers')
+    return numbers
 
 
 def by_name(faults: Sequence[Fault]) -> Mapping[str, Fault]:
