@@ -37,6 +37,8 @@ CLOCK_S = 0.01
 SETTLE_S = 0.5
 """After the last listener was found: it is counted a little before it hears."""
 LOOK_S = 0.1
+FLUSH_S = 2.0
+"""At the end it waits for listeners that are behind, but not for ever."""
 PARAMETERS = (
     Parameter('bag', '', 'the bag to play'),
     Parameter('topics', (), 'only these topics; all if empty'),
@@ -73,6 +75,7 @@ class Player(Node):
         self._time = Publisher(self, ClockMessage, '/clock', 10)
         self._lock = threading.Condition()
         self._is_ending = False
+        self._failure: Exception | None = None
         self._has_begun = False
         self._given.on_change(self._change)
         self.create_service(SetBool, '~/pause', self._pause)
@@ -81,7 +84,7 @@ class Player(Node):
         self._diagnostics = Diagnostics(self, self._path.name, self._status)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LOOK_S, self._look, clock=steady)
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=self._run_noting, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -113,6 +116,12 @@ class Player(Node):
             raise ConfigError(f'{self._path}: holds nothing whose type has a Python package here')
         return speakers
 
+    def _run_noting(self) -> None:
+        try:
+            self._run()
+        except Exception as error:  # raised again by the executor's thread, which ends the node
+            self._failure = error
+
     def _run(self) -> None:
         """Publish what is due, until the end."""
         told_s = 0.0
@@ -140,7 +149,9 @@ class Player(Node):
             self._time.publish(ClockMessage(clock=to_time(position_ns)))
 
     def _look(self) -> None:
-        """Begin once all listen; end when the bag has."""
+        """Begin once all listen; end when the bag has, or when it cannot be played on."""
+        if self._failure is not None:
+            raise self._failure
         if not self._has_begun:
             wanted = self._given['wait_for']
             if all(s.subscribers >= wanted for s in self._speakers.values()):
@@ -150,6 +161,8 @@ class Player(Node):
                     with self._lock:
                         self._playback.play(begin_s)
         if self._playback.is_over and self._given['exit_at_end']:
+            for speaker in self._speakers.values():
+                speaker.flush(FLUSH_S)
             raise Finished
 
     def _change(self, name: str, value: Any) -> None:

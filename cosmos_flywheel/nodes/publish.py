@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -56,3 +57,10 @@ class Publisher:
             return False
         self.sent += 1
         return True
+
+    def flush(self, patience_s: float) -> bool:
+        """Wait until all reliable listeners have everything; returns whether they do."""
+        try:
+            return bool(self._publisher.wait_for_all_acked(Duration(seconds=patience_s)))
+        except RCLError:
+            return False

@@ -6,8 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cosmos_flywheel.bags.source import open_bag
+from cosmos_flywheel.core.errors import BagError
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(200)]
 CAMERA, STATES = '/camera/image_raw/compressed', '/joint_states'
@@ -89,3 +91,34 @@ def test_what_is_wrong_is_said_and_ends_the_process(graph, bag, parameters, word
     assert player.wait() == 2
     assert words in player.output
     assert 'Traceback' not in player.output
+
+
+def test_a_bag_that_cannot_be_played_on_ends_the_node(graph, bag, monkeypatch):
+    from cosmos_flywheel.nodes.player import make_node
+
+    def spoilt(_self, message):
+        raise BagError(f'{message.topic}: corrupt')
+
+    monkeypatch.setattr('cosmos_flywheel.bags.source.BagSource.to_cdr', spoilt)
+    graph.make(make_node, bag=str(bag))
+    with pytest.raises(BagError, match='corrupt'):
+        graph.until(lambda: False, 'the end')
+
+
+def test_a_namespace_moves_the_topics_of_a_bag(graph, bag):
+    player = graph.start('player', '-r', '__ns:=/r1', bag=str(bag), paused=True)
+    node = graph.node()
+    graph.until(lambda: node.count_publishers(f'/r1{CAMERA}'), 'the camera of /r1')
+    assert not node.count_publishers(CAMERA)
+    assert player.stop() == 0
+
+
+def test_the_defaults_of_the_file_are_those_of_the_node(root):
+    pytest.importorskip('rclpy')
+    from cosmos_flywheel.nodes.player import PARAMETERS
+
+    text = (root / 'config' / 'nodes' / 'player.yaml').read_text('utf-8')
+    given = yaml.safe_load(text)['/**']['ros__parameters']
+    defaults = {p.name: p.default for p in PARAMETERS}
+    assert {**given, 'topics': ()} == defaults
+    assert given['topics'] == ['']
