@@ -72,7 +72,7 @@ class Player(Node):
             offset_s=self._given['start_offset_s'],
             loop=self._given['loop'],
         )
-        self._time = Publisher(self, ClockMessage, '/clock', 10)
+        self._time = Publisher(self, ClockMessage, '/clock', 10) if self._given['clock'] else None
         self._lock = threading.Condition()
         self._is_ending = False
         self._failure: Exception | None = None
@@ -145,7 +145,7 @@ class Player(Node):
         self._speakers[message.topic].publish(bytes(self._source.to_cdr(message)))
 
     def _tell_time(self, position_ns: int) -> None:
-        if self._given['clock']:
+        if self._time is not None:
             self._time.publish(ClockMessage(clock=to_time(position_ns)))
 
     def _look(self) -> None:

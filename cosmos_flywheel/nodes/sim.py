@@ -97,7 +97,9 @@ class Sim(Node):
         self._watch = Publisher(self, Bool, WATCH, WATCH_QOS)
         self._truths = Publisher(self, String, TRUTH, TRUTH_QOS)
         self._objects = Publisher(self, PoseArray, OBJECTS, DEPTH)
-        self._clock_out = Publisher(self, ClockMessage, '/clock', DEPTH)
+        self._has_own_clock = self._given['clock'] == 'sim'
+        if self._has_own_clock:
+            self._time = Publisher(self, ClockMessage, '/clock', DEPTH)
         self._is_paused = False
         self._deaf_to = ''
         self._periods = 0
@@ -167,8 +169,8 @@ class Sim(Node):
             return
         stamp_ns = self._stamp_ns(due_s)
         self._periods += 1
-        if self._given['clock'] == 'sim':
-            self._clock_out.publish(ClockMessage(clock=Time(nanoseconds=stamp_ns).to_msg()))
+        if self._has_own_clock:
+            self._time.publish(ClockMessage(clock=Time(nanoseconds=stamp_ns).to_msg()))
         self._say(self._stage.go_on(stamp_ns))
 
     def _prepare(self) -> None:
@@ -178,7 +180,7 @@ class Sim(Node):
         self._begin_pace()
 
     def _stamp_ns(self, due_s: float) -> int:
-        if self._given['clock'] == 'sim':
+        if self._has_own_clock:
             return EPOCH_S * NS + self._periods * NS // self._robot.control_hz
         return self._wall_offset_ns + round(due_s * NS)
 

@@ -99,6 +99,10 @@ class Episode:
         truth = self._world.truth()
         return {n.removeprefix(POSE): p for n, p in truth.items() if n.startswith(POSE)}
 
+    def warm_up(self) -> None:
+        """Make what renders ready: the first picture of a world takes a quarter of a second."""
+        self._world.picture()
+
     def obey(self, command: Numbers) -> None:
         """Take this command at this instant, and until another comes, in place of the policy's."""
         self._told = command

@@ -136,6 +136,7 @@ class Stage:
         seed = self._seed + self.number
         setup = setup_of(self._robot, wish.task, seed, wish.fault, wish.strength)
         episode = Episode(self._robot, setup)
+        episode.warm_up()
         if self._outside:
             episode.obey(self._robot.standing(episode.command))
         self._setup, self._episode = setup, episode

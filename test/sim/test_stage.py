@@ -92,6 +92,22 @@ def test_what_is_said_is_what_a_recording_holds():
     assert seen.truths('end')[0]['label'].items() <= recording.label.items()
 
 
+@pytest.mark.parametrize(('robot', 'task'), [('arm', 'push'), ('base', 'patrol')])
+def test_a_real_robot_shows_what_a_recording_shows(rendering, robot, task):
+    chosen = find_robot(robot)
+    recording = record(chosen, setup_of(chosen, task, 5, 'none', 1.0), seconds=1.0, film=False)
+    seen = Seen(Stage(chosen, lambda: Wish(task, 'none', 1.0), seed=5))
+    seen.go_on(30)
+    seen.stage.close()
+    shot = [m.content['data'] for m in recording.messages if m.topic == chosen.camera_topic]
+    live = [
+        e.content['data']
+        for e in seen.events
+        if isinstance(e, Said) and e.topic == chosen.camera_topic
+    ]
+    assert list(map(bytes, live)) == list(map(bytes, shot))
+
+
 def test_while_it_rests_it_speaks_and_is_not_watched():
     seen = on_stage(pause_s=1.0)
     seen.go_on(120)
