@@ -4,7 +4,7 @@
 Evidence comes from fresh nominal episodes and from episodes in another light, none of them fitted
 on. Promises: over and over, half of the nominal episodes calibrates and the other half is judged.
 Staleness: the model's own calibration meets nominal episodes in random order, then ones in
-another light; how long until it is called stale, and was it ever before?
+another light, again and again; how long until it is called stale, and was it ever before?
 
 The model is read from --models/sim_arm and fitted there if it is not; episodes are kept in --work.
 Both may be those of bench/detection.py.
@@ -13,6 +13,7 @@ Both may be those of bench/detection.py.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,7 +215,8 @@ def staleness(
         assert judge.calibration is not None
         test = StaleTest(judge.calibration)
         before = [nominal[i] for i in draw.permutation(len(nominal))]
-        after = [changed[i] for i in draw.permutation(len(changed))]
+        again = math.ceil(STATED_S / max(1.0, sum(length_s(s) for s in changed)))
+        after = [changed[i] for _ in range(again) for i in draw.permutation(len(changed))]
         if feed(test, before) is not None:
             early += 1
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import signal
 import sys
 import time
@@ -111,39 +112,24 @@ def command(
 
 def _watch(args: argparse.Namespace, supervisor: Supervisor, stop: list[bool]) -> None:
     """Show how the nodes are until it is over."""
-    import rclpy
-    from rclpy.executors import SingleThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
-
-    from cosmos_flywheel.nodes.board import Board, BoardNode
-
-    namespace = f'/{args.namespace.strip("/")}'
-    board = Board()
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    node = BoardNode(board, namespace=namespace)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
+    board_of = importlib.import_module('cosmos_flywheel.nodes.board')
     began_s, shown_s = time.monotonic(), 0.0
     ended_s: float | None = None
-    try:
+    with board_of.listening(f'/{args.namespace.strip("/")}') as listener:
         while not stop:
-            executor.spin_once(timeout_sec=0.1)
+            listener.listen(0.1)
             now_s = time.monotonic()
             supervisor.look(now_s)
             if args.seconds and now_s - began_s >= args.seconds:
-                return
+                break
             if any(c.is_done for c in supervisor.children):
                 ended_s = ended_s or now_s
                 if now_s - ended_s >= AFTER_S:
-                    return
+                    break
             if now_s - shown_s >= (SHOW_S if sys.stdout.isatty() else LOG_S):
                 shown_s = now_s
-                _show(board, supervisor)
-    finally:
-        _show(board, supervisor)
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+                _show(listener.board, supervisor)
+        _show(listener.board, supervisor)
 
 
 def _show(board: Any, supervisor: Supervisor) -> None:

@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
 
 from cosmos_flywheel.core.types import AnomalyScore
 from cosmos_flywheel.msg import AnomalyScore as AnomalyScoreMsg
@@ -90,3 +94,31 @@ class BoardNode(Node):
         self._board.episodes[message.id] = Kept(
             message.id, tuple(message.causes), message.onset_ns
         )
+
+
+class Listener:
+    """A board that is kept up to date while it is told to listen."""
+
+    def __init__(self, node: BoardNode, executor: SingleThreadedExecutor, board: Board) -> None:
+        self.board = board
+        self._node, self._executor = node, executor
+
+    def listen(self, seconds: float) -> None:
+        """Take in what comes within so long, one message at most."""
+        self._executor.spin_once(timeout_sec=seconds)
+
+
+@contextmanager
+def listening(namespace: str) -> Iterator[Listener]:
+    """A listener in the graph; signals stay the caller's."""
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    board = Board()
+    node = BoardNode(board, namespace=namespace)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        yield Listener(node, executor, board)
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()

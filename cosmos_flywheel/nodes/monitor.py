@@ -34,8 +34,8 @@ from cosmos_flywheel.nodes.diagnostics import Diagnostics, Status
 from cosmos_flywheel.nodes.models import MODELS, ROBOT, load_given_robot, load_models
 from cosmos_flywheel.nodes.names import file_name, graph_name
 from cosmos_flywheel.nodes.parameters import Parameter, Parameters
-from cosmos_flywheel.nodes.predictor import PREDICTION, PREDICTION_QOS, WATCH, WATCH_QOS
-from cosmos_flywheel.nodes.publish import Publisher
+from cosmos_flywheel.nodes.predictor import PREDICTION, PREDICTION_QOS
+from cosmos_flywheel.nodes.publish import WATCH, WATCH_QOS, Publisher
 from cosmos_flywheel.nodes.run import run_node
 from cosmos_flywheel.nodes.streams import Received, Streams
 

@@ -13,7 +13,7 @@ from typing import Any
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from std_msgs.msg import Bool
 
 from cosmos_flywheel.bags.wire import WireTypes
@@ -34,13 +34,12 @@ from cosmos_flywheel.nodes.diagnostics import Diagnostics, Status
 from cosmos_flywheel.nodes.models import MODELS, ROBOT, load_given_robot, load_models
 from cosmos_flywheel.nodes.names import file_name, graph_name
 from cosmos_flywheel.nodes.parameters import Parameter, Parameters
-from cosmos_flywheel.nodes.publish import Publisher
+from cosmos_flywheel.nodes.publish import WATCH, WATCH_QOS, Publisher
 from cosmos_flywheel.nodes.run import run_node
 from cosmos_flywheel.nodes.streams import Received, Streams
 
-PREDICTION, WATCH = 'flywheel/prediction', 'flywheel/watch'
+PREDICTION = 'flywheel/prediction'
 PREDICTION_QOS = QoSProfile(depth=30)
-WATCH_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 LOOK_S = 0.1
 PARAMETERS = (
     ROBOT,
