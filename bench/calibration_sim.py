@@ -20,7 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from common import DEMO, Bench, print_table
+from common import DEMO, OUT, Bench, print_table
 from detection import NOMINAL_SEEDS, TASKS, model_of, record_one, run_all
 from numpy.typing import NDArray
 
@@ -62,8 +62,12 @@ class Stream:
 def main() -> int:
     """Record what is missing, then both parts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--models', type=Path, required=True)
-    parser.add_argument('--work', type=Path, required=True)
+    parser.add_argument(
+        '--models', type=Path, default=OUT / 'models', help='model folders, by robot'
+    )
+    parser.add_argument(
+        '--work', type=Path, default=OUT / 'episodes', help='where episodes are kept'
+    )
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--quick', action='store_true', help='fewer episodes and repetitions')
     args = parser.parse_args()

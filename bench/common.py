@@ -18,6 +18,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared' / 'data'
 DEMO = ROOT / 'demo' / 'bags'
+OUT = ROOT / 'bench' / 'out'
+"""Where benches keep what takes long to make: models and simulated episodes; not in git."""
 ROBOTS = {'g1_pick_bottle': 'g1', 'mujoco_push_faults': 'mujoco_push'}
 """Which robot file belongs to which data set."""
 

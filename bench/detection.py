@@ -27,7 +27,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import DEMO, SHARED, Bench, print_table, read_labels
+from common import DEMO, OUT, SHARED, Bench, print_table, read_labels
 
 from cosmos_flywheel.bags.source import find_bags, open_bag
 from cosmos_flywheel.capture.analysis import Analysis
@@ -99,8 +99,12 @@ class Watched:
 def main() -> int:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--models', type=Path, required=True, help='model folders, by robot')
-    parser.add_argument('--work', type=Path, required=True, help='where episodes are kept')
+    parser.add_argument(
+        '--models', type=Path, default=OUT / 'models', help='model folders, by robot'
+    )
+    parser.add_argument(
+        '--work', type=Path, default=OUT / 'episodes', help='where episodes are kept'
+    )
     parser.add_argument('--episodes', type=int, default=20, help='per fault, task and strength')
     parser.add_argument('--strengths', type=float, nargs='+', default=[0.3, 0.6, 1.0])
     parser.add_argument('--only', nargs='+', default=['sets', *TASKS], help='sets, sim_arm, …')
