@@ -20,7 +20,7 @@ Plain = bool | int | float | str
 NAMING_FIELDS = ('name', 'names', 'joint_names')
 """Lists of these names say what the other lists of a message are about, as in a JointState."""
 
-_FIELD, _PLACE = r'[A-Za-z][A-Za-z0-9_]*', r'[0-9]{1,9}|[^\[\]0-9+-][^\[\]]{0,199}'
+_FIELD, _PLACE = r'[A-Za-z][A-Za-z0-9_]*', r'-?[0-9]{1,9}|[^\[\]0-9+-][^\[\]]{0,199}'
 _PART = re.compile(rf'(?P<name>{_FIELD})(\[(?P<place>{_PLACE})\])?')
 _PATH = re.compile(rf'{_FIELD}(\[({_PLACE})\])?(\.{_FIELD}(\[({_PLACE})\])?)*')
 
@@ -43,7 +43,8 @@ class FieldPath:
     def parse(cls, text: str) -> FieldPath:
         """Raises ConfigError unless the text is names and indices joined by dots.
 
-        In brackets stands a number from 0, or a name: `position[elbow]` of a JointState.
+        In brackets stands a number, from 0 or, from the end, from -1; or a name:
+        `position[elbow]` of a JointState.
         """
         if not _PATH.fullmatch(text):
             raise ConfigError(
@@ -55,7 +56,8 @@ class FieldPath:
             steps.append(match['name'])
             place = match['place']
             if place is not None:
-                steps.append(int(place) if place.isdecimal() else Named(place))
+                is_number = place.removeprefix('-').isdecimal()
+                steps.append(int(place) if is_number else Named(place))
         return cls(text, tuple(steps))
 
     def read(self, message: object) -> Plain | None:
@@ -75,7 +77,7 @@ class FieldPath:
                     f'field {self.text!r}: there is no list at [{said}]; leave it out'
                 )
             place = self._place(owner, step.name) if isinstance(step, Named) else step
-            if place >= len(value):
+            if not -len(value) <= place < len(value):
                 return None
             value = value[place]
         return self._plain(value)

@@ -153,7 +153,14 @@ def test_a_name_that_leads_nowhere_is_said(path: str, reason: str) -> None:
         FieldPath.parse(path).read(message)
 
 
-@pytest.mark.parametrize('path', ['a[-1]', 'a[+1]', 'a[]', 'a[1x]', 'a[[b]]', 'a[b]c', 'a.[b]'])
-def test_signs_and_half_brackets_make_no_path(path: str) -> None:
+@pytest.mark.parametrize(
+    'path', ['a[--1]', 'a[-]', 'a[+1]', 'a[]', 'a[1x]', 'a[[b]]', 'a[b]c', 'a.[b]']
+)
+def test_wrong_signs_and_half_brackets_make_no_path(path: str) -> None:
     with pytest.raises(ConfigError, match='is no path'):
         FieldPath.parse(path)
+
+
+@pytest.mark.parametrize(('path', 'value'), [('a[-1]', 3), ('a[-3]', 1), ('a[-4]', None)])
+def test_negative_indices_count_from_the_end(path: str, value: int | None) -> None:
+    assert FieldPath.parse(path).read(Message(a=[1, 2, 3])) == value
