@@ -15,6 +15,7 @@ from cosmos_flywheel.capture.model import DEFAULT_LEVEL, Judge, load_judge
 from cosmos_flywheel.capture.proposal import propose, proposed_robot
 from cosmos_flywheel.capture.report.result import HarvestResult
 from cosmos_flywheel.capture.survey import survey_bag
+from cosmos_flywheel.capture.triggers.shipped import find_triggers
 from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import printable, table
@@ -60,7 +61,10 @@ def add_parser(subparsers: Any) -> None:
         default=DEFAULT_LEVEL,
         help='without --model: which engine predicts (default: %(default)s)',
     )
-    parser.add_argument('--triggers', type=Path, help='a trigger file: further reasons to capture')
+    parser.add_argument(
+        '--triggers',
+        help='further reasons to capture: a trigger file, or estop, nav2, … that are shipped',
+    )
     parser.add_argument(
         '--out',
         type=Path,
@@ -120,14 +124,15 @@ def _settings(args: argparse.Namespace) -> CaptureSettings:
 
 def _plan_of(args: argparse.Namespace, settings: CaptureSettings) -> PlanOf:
     """By which plan a bag is watched: one for all, or, without a robot, one for each bag."""
-    if args.triggers is not None:
-        Triggers.load(args.triggers)  # a mistake in it is no bag's fault
+    triggers = find_triggers(args.triggers) if args.triggers else None
+    if triggers is not None:
+        Triggers.load(triggers)  # a mistake in it is no bag's fault
     judge = load_judge(args.model) if args.model else Judge(args.engine)
     name = args.robot or (judge.calibration.robot if judge.calibration else None)
     if name is None:
-        return lambda source: Plan(_guess_robot(source), judge, settings, args.triggers)
+        return lambda source: Plan(_guess_robot(source), judge, settings, triggers)
     try:
-        plan = Plan(load_robot(name), judge, settings, args.triggers)
+        plan = Plan(load_robot(name), judge, settings, triggers)
     except FlywheelError as error:
         if args.robot:
             raise

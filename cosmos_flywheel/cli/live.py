@@ -54,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--task', default='', help='of the simulated robot')
     parser.add_argument('--out', type=Path, default=Path('flywheel-out'), help='where episodes go')
     parser.add_argument('--no-record', action='store_true', help='look only, capture nothing')
-    parser.add_argument('--triggers', type=Path, help='further reasons to capture')
+    parser.add_argument('--triggers', help='further reasons to capture, as for `harvest`')
     parser.add_argument('--namespace', default='', help="of this robot's topics: /r1")
     parser.add_argument('--params-file', type=Path, help='ROS parameters, over those of config/')
     parser.add_argument('--seconds', type=float, help='end by itself after so long')
@@ -87,7 +87,7 @@ def nodes(args: argparse.Namespace, robot: str) -> Iterator[tuple[str, Mapping[s
     yield 'predictor', {**judged, **clock}
     yield 'monitor', {**judged, **clock}
     if not args.no_record:
-        triggers = {'triggers': str(args.triggers)} if args.triggers else {}
+        triggers = {'triggers': args.triggers} if args.triggers else {}
         yield 'recorder', {'robot': args.robot, 'out': str(args.out), **triggers, **clock}
     if args.sim:
         task = {'task': args.task} if args.task else {}

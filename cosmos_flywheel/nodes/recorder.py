@@ -27,6 +27,7 @@ from cosmos_flywheel.bags.wire import WireTypes
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.live.keeping import Keeping
 from cosmos_flywheel.capture.live.recording import Recording, Session
+from cosmos_flywheel.capture.triggers.shipped import find_triggers
 from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.ring import Kept, Ring
@@ -57,7 +58,7 @@ PARAMETERS = (
     Parameter('out', 'flywheel-out', 'folder for episodes and their catalogue'),
     Parameter('topics', (), 'patterns of further topics to record, such as /camera/*'),
     Parameter('exclude', (), 'patterns of topics that are not recorded'),
-    Parameter('triggers', '', 'trigger file: further reasons to capture'),
+    Parameter('triggers', '', 'trigger file, or estop, nav2, ... that are shipped'),
     Parameter('pre_roll_s', USUAL.pre_roll_s, 'kept before the first alarm', 's', 0.0, 600.0),
     Parameter('post_roll_s', USUAL.post_roll_s, 'kept after the last alarm', 's', 0.1, 600.0),
     Parameter('max_s', USUAL.max_s, 'no capture is longer', 's', 1.0, 3600.0),
@@ -82,7 +83,7 @@ class Recorder(LifecycleNode):
         self._out = Path(self._given['out'])
         self._types = WireTypes()
         given = self._given['triggers']
-        self._triggers = Triggers.load(Path(given)) if given else None
+        self._triggers = Triggers.load(find_triggers(given)) if given else None
         self._shares = _shares(self._given['ring_shares'])
         with storing(self._out):
             self._out.mkdir(parents=True, exist_ok=True)

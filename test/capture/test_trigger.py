@@ -12,6 +12,7 @@ import pytest
 import yaml
 from rosbags.typesys import Stores, get_typestore
 
+from cosmos_flywheel.capture.triggers.shipped import find_triggers
 from cosmos_flywheel.capture.triggers.trigger import Firing, Triggers
 from cosmos_flywheel.core.errors import ConfigError
 
@@ -455,3 +456,10 @@ def test_presets_fire_at_what_they_are_for(
     assert quiet == []
     fired = [*triggers.observe(topic, 3 * S, told), *triggers.tick(5 * S)]
     assert name in {firing.name for firing in fired}
+
+
+def test_shipped_triggers_are_found_by_name_and_files_by_path(tmp_path: Path) -> None:
+    assert find_triggers('nav2') == CONFIG / 'triggers' / 'nav2.yaml'
+    assert find_triggers(tmp_path / 'mine.yaml') == tmp_path / 'mine.yaml'
+    with pytest.raises(ConfigError, match="no triggers 'nav' are shipped; did you mean 'nav2'"):
+        find_triggers('nav')
