@@ -31,8 +31,8 @@ class Keys(Protocol):
     def key(self) -> str:
         """The next key, or END."""
 
-    def line(self) -> str:
-        """The next line without its end; empty if there is none."""
+    def line(self, prompt: str) -> str:
+        """The next line without its end, asked for by a prompt; empty if there is none."""
 
 
 class LineKeys:
@@ -48,8 +48,9 @@ class LineKeys:
                 return key.strip() or ' '
         return END
 
-    def line(self) -> str:
+    def line(self, prompt: str) -> str:
         """The next line."""
+        print(prompt, end='', flush=True)
         return self._stream.readline().strip()
 
 
@@ -82,10 +83,14 @@ class TerminalKeys:
                 data += more
         return END if data in (b'', b'\x04') else data.decode('utf-8', 'replace')
 
-    def line(self) -> str:
-        """A line typed with Enter, seen and corrected as usual."""
+    def line(self, prompt: str) -> str:
+        """A line typed with Enter, seen and corrected as usual.
+
+        The prompt comes when that is so: whoever answers it at once is understood.
+        """
         self.restore()
         try:
+            print(prompt, end='', flush=True)
             return self._read(4096).decode('utf-8', 'replace').strip()
         finally:
             self.single()

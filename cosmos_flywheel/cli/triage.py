@@ -188,8 +188,7 @@ class Triage:
             self._give(_counted(rest, row.cluster, line), last.label)
 
     def _ask_reason(self, _: EpisodeRow) -> None:
-        print('reason: ', end='', flush=True)
-        self._reason = self._keys.line() or self._usual_reason
+        self._reason = self._keys.line('reason: ') or self._usual_reason
         print(printable(f'the next label says: {self._reason}' if self._reason else 'no reason'))
 
     def _help(self, _: EpisodeRow) -> None:

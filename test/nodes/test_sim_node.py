@@ -76,8 +76,12 @@ def test_episodes_follow_each_other_and_the_truth_is_told_apart(graph, heard):
     assert [t['label']['is_failure'] for t in ends] == [True, True]
     onset = truths(kept, 'onset')[0]
     assert onset['stamp_ns'] == ends[0]['onset_ns']
-    stamps = {stamp_ns(picture) for picture in kept['pictures']}
-    assert onset['stamp_ns'] in stamps
+    stamps = sorted(stamp_ns(picture) for picture in kept['pictures'])
+    onsets = [t['stamp_ns'] for t in truths(kept, 'onset')]
+    # A listener on a busy machine may have come after the first onset.
+    heard_of = [stamp for stamp in onsets if stamp >= stamps[0]]
+    assert heard_of
+    assert set(heard_of) <= set(stamps)
     assert all(bytes(p.data[:2]) == b'\xff\xd8' for p in kept['pictures'])
     assert kept['watch'][-1].data is False
     assert True in {w.data for w in kept['watch']}
