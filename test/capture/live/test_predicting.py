@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A slow, failing or hung engine never holds up the messages, and is left for a lower level."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cosmos_flywheel.bags.source import open_bag
+from cosmos_flywheel.bags.wire import WireTypes
+from cosmos_flywheel.capture.live.feed import Heard
+from cosmos_flywheel.capture.live.plan import Plan
+from cosmos_flywheel.capture.live.predicting import LOOKAHEAD, Foretold, Predicting
+from cosmos_flywheel.capture.model import Judge
+from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.engines import ENGINES, Flow, Persistence
+from cosmos_flywheel.store.robots import load_robot
+
+NS = 10**9
+ROBOT = load_robot('mujoco_push')
+
+
+@pytest.fixture(scope='module')
+def messages(root: Path) -> list[Heard]:
+    bag = root / 'demo' / 'bags' / 'mujoco_push_faults' / 'bags' / 'push_1100'
+    with open_bag(bag) as source:
+        return [
+            Heard(m.topic, m.msgtype, m.log_ns, bytes(m.data))
+            for m in source.messages(set(ROBOT.topics))
+        ]
+
+
+@pytest.fixture
+def level(monkeypatch):
+    """Makes an engine level of a class."""
+
+    def make(name: str, kind: type[Persistence]) -> Judge:
+        monkeypatch.setattr(kind, 'level', name)
+        monkeypatch.setitem(ENGINES, name, kind)
+        return Judge(name)
+
+    return make
+
+
+@pytest.fixture
+def predicting():
+    made: list[Predicting] = []
+
+    def make(judges: list[Judge], **options) -> tuple[Predicting, list[Foretold]]:
+        told: list[Foretold] = []
+        by_level = {judge.level: judge for judge in judges}
+        made.append(Predicting(ROBOT, by_level, WireTypes([]), told.append, **options))
+        return made[-1], told
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def levels_of(told: list[Foretold]) -> list[str]:
+    return [p.level for one in told for p in one.predictions]
+
+
+def test_an_engine_that_raises_is_left_and_its_words_are_kept(messages, level, predicting):
+    class Broken(Persistence):
+        def predict(self, observation, actions, steps=None):
+            raise EngineError('no memory left')
+
+    made, told = predicting([level('broken', Broken), Judge('persistence')])
+    for heard in messages:
+        made.take(heard)
+        made.wait(5.0)
+    made.look()
+    assert made.ladder.level == 'persistence'
+    assert 'broken: no memory left' in made.problem
+    assert set(levels_of(told)) == {'persistence'}
+
+
+def test_an_engine_that_hangs_is_left(messages, level, predicting):
+    free = threading.Event()
+
+    class Hung(Persistence):
+        def predict(self, observation, actions, steps=None):
+            free.wait(30)
+            return super().predict(observation, actions, steps)
+
+    made, told = predicting([level('hung', Hung), Judge('persistence')], hung_s=0.5)
+    half = len(messages) // 2
+    for heard in messages[:half]:
+        made.take(heard)
+    time.sleep(0.1)
+    made.look(time.monotonic() + 1.0)
+    assert made.ladder.level == 'persistence'
+    assert 'hung' in made.problem
+    for heard in messages[half:]:
+        made.take(heard)
+        made.wait(5.0)
+    free.set()
+    time.sleep(0.1)
+    assert set(levels_of(told)) == {'persistence'}, 'what a hung engine says later is not heard'
+
+
+def test_a_slow_engine_holds_nothing_up_and_what_it_missed_is_counted(messages, level, predicting):
+    class Slow(Persistence):
+        def predict(self, observation, actions, steps=None):
+            time.sleep(0.05)
+            return super().predict(observation, actions, steps)
+
+    made, told = predicting([level('slow', Slow)])
+    begun_s = time.monotonic()
+    for heard in messages:
+        made.take(heard)
+    taking_s = time.monotonic() - begun_s
+    made.wait(20.0)
+    ticks = sum(one.stride for one in told)
+    assert made.skipped > ticks / 2
+    assert made.coverage < 0.5
+    assert taking_s < 0.05 * ticks
+
+
+def test_a_level_that_cannot_keep_up_gives_way(messages, level, predicting, monkeypatch):
+    class Slow(Flow):
+        def predict(self, observation, actions, steps=None):
+            time.sleep(0.1)
+            return super().predict(observation, actions, steps)
+
+    made, told = predicting([level('slow', Slow), Judge('persistence')])
+    for heard in messages:
+        made.take(heard)
+        made.wait(5.0)
+    made.look()
+    assert made.ladder.level == 'persistence'
+    assert made.changed == 'slow cannot keep up'
+    assert levels_of(told)[0] == 'slow'
+    assert levels_of(told)[-1] == 'persistence'
+
+
+def test_a_plan_is_followed_ahead(messages, predicting):
+    made, told = predicting([Judge('flow')], mode=LOOKAHEAD)
+    first_ns = messages[0].received_ns
+    stamps = first_ns + np.arange(-10, 200) * (NS // 15)
+    plan = Plan(stamps, np.zeros((len(stamps), 2)), is_linear=True, end_ns=int(stamps[-1]) + 1)
+    for number, heard in enumerate(messages):
+        if number == len(messages) // 2:
+            made.plan(plan)
+        made.take(heard)
+        made.wait(5.0)
+    assert told
+    for one in told:
+        (prediction,) = one.predictions
+        assert prediction.stamps_ns[0] > prediction.input_stamp_ns
+
+
+def test_after_the_scene_was_changed_by_hand_the_past_is_gone(messages, predicting):
+    made, told = predicting([Judge('flow')])
+    half = len(messages) // 2
+    for heard in messages[:half]:
+        made.take(heard)
+        made.wait(5.0)
+    before = len(told)
+    assert before
+    made.begin_anew()
+    for heard in messages[half:]:
+        made.take(heard)
+        made.wait(5.0)
+    new = told[before:]
+    begin_ns = min(p.input_stamp_ns for one in new for p in one.predictions)
+    assert begin_ns >= messages[half].received_ns - NS // 5
