@@ -85,11 +85,6 @@ class Matcher:
             self._waiting.popleft()
             yield head.tick, tuple(given)
 
-    def clear(self) -> None:
-        """Forget all that waits, as when the engine changes."""
-        self._waiting.clear()
-        self._predictions.clear()
-
     def _find(self, stamp_ns: int, input_ns: int | None) -> Prediction | None:
         """What was predicted from one instant about another, as a prediction of one step."""
         for prediction in reversed(self._predictions):
