@@ -27,6 +27,8 @@ from cosmos_flywheel.core.types import Prediction
 
 HUNG_S = 5.0
 """An engine that takes longer for one tick is taken for hung."""
+CLOSING_S = 2.0
+"""A worker may finish its tick for so long when all ends: native code must not be cut off."""
 COVERED_S = 10.0
 """The share of robot time covered by predictions is that of so long."""
 LOOKAHEAD, HINDSIGHT = 'lookahead', 'hindsight'
@@ -100,6 +102,7 @@ class Predicting:
         self._plan: Plan | None = None
         self._lock = threading.Condition()
         self._work: _Work | None = None
+        self._thread: threading.Thread | None = None
         self._beginnings = 0
         self._period_ns = round(NS / robot.clock.hz)
         self._leaving = ''
@@ -166,8 +169,11 @@ class Predicting:
         self._change_if_due()
 
     def close(self) -> None:
-        """End the worker; one that hangs is left behind."""
+        """End the worker and wait for it; one that hangs is left behind."""
+        thread = self._thread
         self._end_work()
+        if thread is not None:
+            thread.join(CLOSING_S)
 
     def _begin_work(self) -> None:
         self._end_work()
@@ -177,7 +183,8 @@ class Predicting:
             return
         self._work = _Work(watcher.hindsight, watcher.engine.spec.sha256)
         self._since = 0
-        threading.Thread(target=self._run, args=(self._work,), daemon=True).start()
+        self._thread = threading.Thread(target=self._run, args=(self._work,), daemon=True)
+        self._thread.start()
 
     def _end_work(self) -> None:
         with self._lock:
