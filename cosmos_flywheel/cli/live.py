@@ -58,6 +58,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--namespace', default='', help="of this robot's topics: /r1")
     parser.add_argument('--params-file', type=Path, help='ROS parameters, over those of config/')
     parser.add_argument('--seconds', type=float, help='end by itself after so long')
+    parser.add_argument('--watch', action='store_true', help='with the page of `flywheel watch`')
     parser.set_defaults(run=run)
 
 
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
             for name, parameters in nodes(args, robot.name):
                 vital = name not in ('player', 'sim')
                 supervisor.start(name, command(args, name, parameters), is_vital=vital)
+            if args.watch:
+                supervisor.start('watch', page_command(args))
             _watch(args, supervisor, stop)
         finally:
             supervisor.stop()
@@ -108,6 +111,12 @@ def command(
     for key, value in parameters.items():
         words += ['-p', f'{key}:={_yaml(value)}']
     return words
+
+
+def page_command(args: argparse.Namespace) -> Sequence[str]:
+    """The command line of the page."""
+    words = [sys.executable, '-m', 'cosmos_flywheel.cli.main', 'watch', '--out', str(args.out)]
+    return [*words, '--namespace', args.namespace] if args.namespace else words
 
 
 def _watch(args: argparse.Namespace, supervisor: Supervisor, stop: list[bool]) -> None:

@@ -22,6 +22,7 @@ VERBS: Mapping[str, str] = {
     'init': 'write a robot file for a bag',
     'sim': 'record a simulated robot that fails at will, with labels',
     'live': 'watch a robot live: predict, compare, capture',
+    'watch': 'show the running graph on a local page',
     'node': 'run one ROS 2 node of the live graph',
 }
 """What each verb does. Its module `cosmos_flywheel.cli.VERB` offers `add_parser(subparsers)`,
