@@ -20,6 +20,8 @@ SPAN_S = 120.0
 MOST_POINTS = 12_000
 """Scores that are held: 120 s of 100 Hz."""
 MOST_EPISODES = 200
+OWN = 'watch'
+"""The node that serves the page."""
 SILENT_S = 5.0
 """A node, the scores or the overlay, from which nothing came for so long, is called silent."""
 
@@ -162,7 +164,8 @@ class Watched:
 def _standing(
     nodes: Mapping[str, NodeWord], score_age_s: float | None, now_s: float
 ) -> tuple[str, str]:
-    """How the graph stands, in one sentence."""
+    """How the graph stands, in one sentence; the page's own node is no graph."""
+    nodes = {name: word for name, word in nodes.items() if name != OWN}
     if not any(now_s - word.at_s <= SILENT_S for word in nodes.values()):
         if not nodes:
             return 'waiting', 'No graph is there yet. This page waits for it.'

@@ -30,6 +30,7 @@ def test_scores_are_shares_of_thresholds_told_once_and_forgotten_in_time():
 
 def test_it_says_what_is_missing():
     watched = Watched()
+    watched.take_node('watch', NodeWord('ok', '', {}, 0.0))
     assert watched.told(0.0, 0, {})['standing']['level'] == 'waiting'
     for name in ('predictor', 'monitor'):
         watched.take_node(name, NodeWord('ok', '', {}, 1.0))
