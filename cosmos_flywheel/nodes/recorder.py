@@ -183,8 +183,9 @@ class Recorder(LifecycleNode):
         if self._recording is None or self._streams is None:
             answer.success, answer.message = False, 'the recorder is not active; activate it'
             return answer
-        self._recording.fire('service', 'asked for by a call', self._now_ns())
-        answer.success, answer.message = True, f'captured until {USUAL.post_roll_s:g} s from now'
+        self._recording.ask('asked for by a call', self._now_ns())
+        post_roll_s = self._given['post_roll_s']
+        answer.success, answer.message = True, f'captured until {post_roll_s:g} s from now'
         return answer
 
     def _look(self) -> None:

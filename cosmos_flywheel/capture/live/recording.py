@@ -7,6 +7,7 @@ the last message of its window has come; the ring must reach back as far as one 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import asdict, dataclass, field, replace
 
@@ -15,7 +16,7 @@ from cosmos_flywheel.bags.stamp import header_stamp_ns
 from cosmos_flywheel.bags.wire import WireTypes
 from cosmos_flywheel.capture.analysis import Capture
 from cosmos_flywheel.capture.episode import Subject
-from cosmos_flywheel.capture.incident import CaptureSettings, Incident, IncidentTracker
+from cosmos_flywheel.capture.incident import CaptureSettings, Cause, Incident, IncidentTracker
 from cosmos_flywheel.capture.live.evidence import strip_of
 from cosmos_flywheel.capture.loss import Loss
 from cosmos_flywheel.capture.report.result import BagTrace
@@ -34,6 +35,8 @@ APART_NS = NS
 """Headers' clock and recorder's are taken for one unless they are further apart."""
 SILENT_NS = NS
 """Without a score for so long, captures close by the recorder's clock."""
+ASKED = 'trigger:service'
+"""Cause of a capture that somebody asked for."""
 MOST_LOST = 1000
 """Losses of one topic that are counted for one capture."""
 
@@ -111,7 +114,7 @@ class Recording:
     _scores: deque[tuple[AnomalyScore, int]] = field(default_factory=deque)
     _sequences: dict[tuple[str, bytes], int] = field(default_factory=dict)
     _gaps: deque[_Gap] = field(default_factory=deque)
-    _waiting: deque[_Waiting] = field(default_factory=deque)
+    _waiting: list[_Waiting] = field(default_factory=list)
     _engine: _Engine = field(default_factory=_Engine)
     _offset_ns: int = 0
     _scored_ns: int = 0
@@ -184,9 +187,18 @@ class Recording:
         self._watch.tick(score.stamp_ns)
         self._close(self._tracker.observe(score))
 
-    def fire(self, name: str, detail: str, log_ns: int) -> None:
-        """Somebody asks for a capture now."""
-        self._tracker.fire(name, log_ns + self._offset_ns, detail)
+    def ask(self, detail: str, log_ns: int) -> None:
+        """Somebody asks for a capture now: an incident of its own, whatever else goes on."""
+        now_ns = log_ns + self._offset_ns
+        begin_ns = self.session.start_ns + self._offset_ns
+        incident = Incident(
+            now_ns,
+            max(begin_ns, now_ns - round(self.settings.pre_roll_s * NS)),
+            now_ns + round(self.settings.post_roll_s * NS),
+            (Cause(ASKED, now_ns, math.nan, math.nan, False, detail, ((now_ns, now_ns),)),),
+            cut=False,
+        )
+        self._close(incident)
 
     def pass_time(self, log_ns: int) -> None:
         """Time has passed; without scores, triggers and captures go by it."""
@@ -202,13 +214,13 @@ class Recording:
 
     def due(self, log_ns: int) -> list[Captured]:
         """The captures whose last message has come by now."""
+        over, self._waiting = self._waiting, []
         found = []
-        while self._waiting:
-            first = self._waiting[0]
-            if first.incident.end_ns - first.offset_ns > log_ns:
-                break
-            self._waiting.popleft()
-            found.append(self._captured(first))
+        for waiting in over:
+            if waiting.incident.end_ns - waiting.offset_ns <= log_ns:
+                found.append(self._captured(waiting))
+            else:
+                self._waiting.append(waiting)
         return found
 
     def _close(self, incident: Incident | None) -> None:

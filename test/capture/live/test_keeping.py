@@ -37,7 +37,7 @@ def captured(at_s: float = 100.0) -> Captured:
         now_ns = round((at_s + tick / 10) * NS)
         made.take(Kept('/say', 'std_msgs/msg/String', now_ns, bytes(8)))
         if tick == 20:
-            made.fire('service', 'now', now_ns)
+            made.ask('now', now_ns)
         made.pass_time(now_ns)
         found += made.due(now_ns)
     return found[0]

@@ -160,12 +160,38 @@ def test_somebody_may_ask_and_no_score_is_needed():
         at_s = 100 + tick / 10
         say(made, at_s, tick)
         if tick == 20:
-            made.fire('operator', 'look here', round(at_s * NS))
+            made.ask('look here', round(at_s * NS))
         made.pass_time(round(at_s * NS))
         found += made.due(round(at_s * NS))
     (captured,) = found
-    assert [c.name for c in captured.capture.incident.causes] == ['trigger:operator']
+    incident = captured.capture.incident
+    assert [c.name for c in incident.causes] == ['trigger:service']
+    assert [incident.start_ns / NS, incident.end_ns / NS] == [101.0, 103.0]
     assert captured.subject.trace.level == 'none'
+
+
+def test_who_asks_gets_a_clip_whatever_else_is_captured():
+    made = recording(pre_roll_s=1.0, post_roll_s=1.0)
+    found = []
+    for tick in range(80):
+        at_s = 100 + tick / 10
+        say(made, at_s, tick)
+        made.score(score(at_s, 2.0 if tick == 25 else 0.1), round(at_s * NS))
+        if tick in (20, 23, 30):
+            made.ask(f'tick {tick}', round(at_s * NS))
+        found += made.due(round(at_s * NS))
+    windows = {
+        captured.capture.incident.causes[0].detail: [
+            round(m.log_ns / NS * 10) - 1000 for m in captured.subject.source.messages()
+        ]
+        for captured in found
+    }
+    for asked in (20, 23, 30):
+        assert windows.pop(f'tick {asked}') == list(range(asked - 10, asked + 10))
+    ((alarm, ticks),) = windows.items()
+    assert 'tick' not in alarm
+    assert set(range(15, 35)) <= set(ticks)
+    assert len(ticks) == len(set(ticks))
 
 
 def test_headers_on_another_clock_do_not_move_the_window():
