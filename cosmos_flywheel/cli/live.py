@@ -64,14 +64,17 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the graph until Ctrl-C, the end of the bag, or --seconds; returns the exit code."""
-    need_rclpy()
-    robot = load_robot(args.robot)
-    if args.sim and robot.name not in SIMULATED:
-        raise ConfigError(f'--sim: {robot.name!r} is not simulated; take {" or ".join(SIMULATED)}')
-    supervisor = Supervisor(args.out / 'log')
     with _told_to_stop() as stop:
+        need_rclpy()
+        robot = load_robot(args.robot)
+        if args.sim and robot.name not in SIMULATED:
+            known = ' or '.join(SIMULATED)
+            raise ConfigError(f'--sim: {robot.name!r} is not simulated; take {known}')
+        supervisor = Supervisor(args.out / 'log')
         try:
             for name, parameters in nodes(args, robot.name):
+                if stop:
+                    return 0
                 vital = name not in ('player', 'sim')
                 supervisor.start(name, command(args, name, parameters), is_vital=vital)
             if args.watch:

@@ -3,6 +3,7 @@
 
 One that refuses its start (exit code 2: a wrong parameter, a missing file) is not started anew:
 it would only refuse again. Restarts wait longer each time, until a process has held for a while.
+Should we be killed, nodes end by themselves: they are told whose children they are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosmos_flywheel.core.errors import FlywheelError
+from cosmos_flywheel.nodes.run import PARENT
 
 REFUSED = 2
 """Exit code of a node whose start was refused."""
@@ -149,7 +151,7 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
-                    env=dict(self.environment),
+                    env={**self.environment, PARENT: str(os.getpid())},
                     start_new_session=True,
                 )
         except OSError as error:

@@ -11,6 +11,7 @@ import array
 import math
 import sys
 from collections import Counter, deque
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -96,6 +97,9 @@ class Monitor(Node):
         self._alarms: Counter[str] = Counter()
         self._spoilt = 0
         self._losses: Counter[str] = Counter()
+        self._recent: dict[str, tuple[int, str]] = {}
+        """By topic and reason, when something was lost last, and why."""
+        self._predicted_ns = 0
         self._drawn_ns = 0
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._scores = Publisher(self, AnomalyScore, SCORE, SCORE_QOS)
@@ -118,7 +122,9 @@ class Monitor(Node):
         heard = Heard(topic, received.type_name, received.received_ns, received.data)
         self._comparing.take(heard, self._now_ns())
         for loss in self._comparing.take_losses():
-            self._losses[f'{loss.topic}: {loss.reason}'] += 1
+            what = f'{loss.topic}: {loss.reason}'
+            self._losses[what] += 1
+            self._recent[what] = self._now_ns(), loss.detail
         self._settle()
 
     def _take_prediction(self, message: Prediction) -> None:
@@ -129,6 +135,7 @@ class Monitor(Node):
         except PictureError:
             self._spoilt += 1
             return
+        self._predicted_ns = self._now_ns()
         self._settle()
 
     def _take_watch(self, message: Bool) -> None:
@@ -165,12 +172,24 @@ class Monitor(Node):
         """Patience is not that of /clock, which may stand still."""
         return int(self._steady.now().nanoseconds)
 
+    def _troubles(self, now_ns: int) -> Iterator[str]:
+        """What goes wrong at present between the robot and the scores."""
+        namespace = self.get_namespace()
+        yield from self._streams.silences(
+            graph_name(topic, namespace) for topic in self._comparing.watched
+        )
+        for what, (at_ns, detail) in self._recent.items():
+            if now_ns - at_ns <= RATE_S * NS:
+                yield f'{what} ({detail})' if detail else what
+        if self._scored and now_ns - self._predicted_ns > RATE_S * NS:
+            yield f'no prediction for {RATE_S:g} s; see whether the predictor runs and is active'
+
     def _status(self) -> Status:
         comparing = self._comparing
         now_ns = self._now_ns()
         while self._scored and now_ns - self._scored[0] > RATE_S * NS:
             self._scored.popleft()
-        problems = [*self._streams.problems()]
+        problems = [*self._streams.problems(), *self._troubles(now_ns)]
         missing = [t for t in self._robot.topics if t not in comparing.feed.present]
         if missing:
             problems.append(f'nothing has come yet on {", ".join(missing)}')

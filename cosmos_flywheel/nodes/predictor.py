@@ -106,9 +106,7 @@ class Predictor(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen no more; what the engine knew of the past is let go."""
-        if self._streams is not None:
-            self._streams.close()
-            self._streams = None
+        self._end_streams()
         if self._predicting is not None:
             self._predicting.begin_anew()
         return super().on_deactivate(state)
@@ -118,9 +116,20 @@ class Predictor(LifecycleNode):
         self._end_predicting()
         return super().on_cleanup(state)
 
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen no more and give the engine back, whatever the state was."""
+        self._end_streams()
+        self._end_predicting()
+        return super().on_shutdown(state)
+
     def close(self) -> None:
         """End the worker."""
         self._end_predicting()
+
+    def _end_streams(self) -> None:
+        if self._streams is not None:
+            self._streams.close()
+            self._streams = None
 
     def _end_predicting(self) -> None:
         if self._predicting is not None:
@@ -128,7 +137,7 @@ class Predictor(LifecycleNode):
             self._predicting = None
 
     def _take(self, received: Received) -> None:
-        if self._predicting is None or not self._is_watching:
+        if self._predicting is None or self._streams is None or not self._is_watching:
             return
         topic = file_name(received.topic, self.get_namespace())
         if received.topic == self._plan_topic:

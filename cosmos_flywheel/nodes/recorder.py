@@ -13,7 +13,8 @@ import hashlib
 import shutil
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -26,7 +27,7 @@ from std_srvs.srv import Trigger
 from cosmos_flywheel.bags.wire import WireTypes
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.live.keeping import Keeping
-from cosmos_flywheel.capture.live.recording import Recording, Session
+from cosmos_flywheel.capture.live.recording import Captured, Recording, Session
 from cosmos_flywheel.capture.triggers.shipped import find_triggers
 from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.core.errors import ConfigError
@@ -52,6 +53,7 @@ ALWAYS = ('/tf', '/tf_static', '/robot_description')
 LATCHED_QOS = '- durability: transient_local'
 """As a bag's channel writes the QoS of a latched topic."""
 LOOK_S = 0.1
+LATEST_NS = 2**62
 MEGABYTE = 1_000_000
 PARAMETERS = (
     ROBOT,
@@ -85,6 +87,11 @@ class Recorder(LifecycleNode):
         given = self._given['triggers']
         self._triggers = Triggers.load(find_triggers(given)) if given else None
         self._shares = _shares(self._given['ring_shares'])
+        self._settings = CaptureSettings(
+            pre_roll_s=self._given['pre_roll_s'],
+            post_roll_s=self._given['post_roll_s'],
+            max_s=self._given['max_s'],
+        )
         with storing(self._out):
             self._out.mkdir(parents=True, exist_ok=True)
         self._streams: Streams | None = None
@@ -92,6 +99,9 @@ class Recorder(LifecycleNode):
         self._keeping: Keeping | None = None
         self._finished: SimpleQueue[tuple[Path, Mapping[str, Any]]] = SimpleQueue()
         self._published = 0
+        self._jumps = 0
+        self._before = 0
+        """Captures of sessions that a jump of the clock ended."""
         self._engine_sha256 = ''
         self._episodes = Publisher(self, FailureEpisode, EPISODE, EPISODE_QOS)
         self.create_service(Trigger, '~/capture', self._capture)
@@ -104,24 +114,7 @@ class Recorder(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin a session: an empty ring, a thread that writes."""
-        now_ns = self._now_ns()
-        settings = CaptureSettings(
-            pre_roll_s=self._given['pre_roll_s'],
-            post_roll_s=self._given['post_roll_s'],
-            max_s=self._given['max_s'],
-        )
-        self._recording = Recording(
-            self._robot,
-            Session(_session_id(self._robot.name), 'live', now_ns),
-            settings,
-            Ring(
-                settings.longest_s + settings.pre_roll_s,
-                round(self._given['ring_mb'] * MEGABYTE),
-                self._shares,
-            ),
-            self._types,
-            self._triggers,
-        )
+        self._recording = self._begin_session(self._now_ns())
         disk_bytes = round(self._given['disk_mb'] * MEGABYTE) or None
         self._keeping = Keeping(self._out, self._hand_on, disk_bytes)
         return super().on_configure(state)
@@ -149,6 +142,11 @@ class Recorder(LifecycleNode):
         self._end_session()
         return super().on_cleanup(state)
 
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Write what is open, and end, whatever the state was."""
+        self.close()
+        return super().on_shutdown(state)
+
     def close(self) -> None:
         """Write what is open, and end."""
         self._end_streams()
@@ -156,8 +154,7 @@ class Recorder(LifecycleNode):
         self._end_session()
 
     def _take(self, received: Received) -> None:
-        recording = self._recording
-        if recording is None or self._streams is None:
+        if self._recording is None or self._streams is None:
             return
         stream = self._streams.topics.get(received.topic)
         kept = Kept(
@@ -168,6 +165,8 @@ class Recorder(LifecycleNode):
             received.sequence,
             received.publisher,
         )
+        self._mind_clock(received.received_ns)
+        recording = self._recording
         latched = stream is not None and stream.is_latched
         recording.take(kept, is_latched=latched, qos=LATCHED_QOS if latched else '')
         if received.type_name == PREDICTION_TYPE and not self._engine_sha256:
@@ -183,7 +182,11 @@ class Recorder(LifecycleNode):
         if self._recording is None or self._streams is None:
             answer.success, answer.message = False, 'the recorder is not active; activate it'
             return answer
-        self._recording.ask('asked for by a call', self._now_ns())
+        now_ns = self._now_ns()
+        if not now_ns:
+            answer.success, answer.message = False, 'use_sim_time is set and /clock has not come'
+            return answer
+        self._recording.ask('asked for by a call', now_ns)
         post_roll_s = self._given['post_roll_s']
         answer.success, answer.message = True, f'captured until {post_roll_s:g} s from now'
         return answer
@@ -192,20 +195,42 @@ class Recorder(LifecycleNode):
         """Write what is due, publish what is written."""
         if self._recording is not None and self._streams is not None:
             now_ns = self._now_ns()
+            self._mind_clock(now_ns)
             self._recording.pass_time(now_ns)
-            self._write(now_ns)
+            self._write(self._recording.due(now_ns))
         self._publish_finished()
 
-    def _write(self, now_ns: int) -> None:
-        if self._recording is None or self._keeping is None:
+    def _mind_clock(self, now_ns: int) -> None:
+        """A clock that jumps ends the session; the next begins with what is latched."""
+        past = self._recording
+        if past is None or not past.has_jumped(now_ns):
             return
-        for captured in self._recording.due(now_ns):
-            self._keeping.put(captured)
+        self._flush()
+        self._jumps += 1
+        self._before += past.captures
+        self._recording = self._begin_session(now_ns)
+        for kept in past.ring.latched(LATEST_NS):
+            again = replace(kept, log_ns=now_ns)
+            self._recording.ring.push(again, is_latched=True)
+
+    def _begin_session(self, now_ns: int) -> Recording:
+        settings = self._settings
+        ring = Ring(
+            settings.longest_s + settings.pre_roll_s,
+            round(self._given['ring_mb'] * MEGABYTE),
+            self._shares,
+        )
+        session = Session(_session_id(self._robot.name), 'live', now_ns)
+        return Recording(self._robot, session, settings, ring, self._types, self._triggers)
+
+    def _write(self, captures: Iterable[Captured]) -> None:
+        if self._keeping is not None:
+            for captured in captures:
+                self._keeping.put(captured)
 
     def _flush(self) -> None:
         if self._recording is not None:
-            self._recording.flush()
-            self._write(2**62)
+            self._write(self._recording.flush())
 
     def _hand_on(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         """Called from the writer's thread."""
@@ -259,7 +284,7 @@ class Recorder(LifecycleNode):
             )
         streams = self._streams.topics.values()
         values = {
-            'captures': recording.captures,
+            'captures': self._before + recording.captures,
             'written': keeping.written,
             'published': self._published,
             'pending': keeping.waiting + recording.waiting,
@@ -271,6 +296,7 @@ class Recorder(LifecycleNode):
             'messages': sum(stream.count for stream in streams),
             'received_mb': sum(stream.bytes for stream in streams) / MEGABYTE,
             'lost': recording.lost,
+            'clock_jumps': self._jumps,
             'evicted': evicted,
             'removed_from_disk': keeping.removed,
             'disk_free_mb': shutil.disk_usage(self._out).free / MEGABYTE,

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Protocol
@@ -25,6 +26,12 @@ LOOK_S = 0.1
 """A signal is noticed after so long at the latest: waiting for messages, rclpy sees none."""
 REMEDY = "pip install 'cosmos_flywheel[ros]' (x86_64 Linux), or source a ROS 2 installation"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PARENT = 'FLYWHEEL_PARENT'
+"""Environment: the id of the process without which this one has no business to run."""
+PARENT_S = 0.5
+"""Whether the parent is still there is looked at so often."""
+ENDING_S = 30.0
+"""After the parent's death, a process that does not end by itself is ended."""
 
 
 class Finished(Exception):  # noqa: N818 - not an error
@@ -74,6 +81,7 @@ def run_nodes(makes: Sequence[Callable[[], Any]], argv: Sequence[str] | None = N
     """
     with _Signals() as signals:
         try:
+            _follow_parent()
             _run(makes, list(sys.argv[1:] if argv is None else argv), signals)
         except FlywheelError as error:
             sys.stderr.write(f'flywheel: error: {error}\n')
@@ -117,6 +125,23 @@ class _Signals:
         self.came = True
         if self.breaks_off:
             raise _Stopped
+
+
+def _follow_parent() -> None:
+    """End as by SIGTERM when whoever started this process is gone, even by SIGKILL."""
+    given = os.environ.get(PARENT, '')
+    if given.isdigit():
+        threading.Thread(target=_end_with, args=(int(given),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    # Asked for again and again: the kernel's own notice of it is Linux only, and would have to
+    # be ordered between fork and exec, where Python code is not safe.
+    while os.getppid() == parent:
+        time.sleep(PARENT_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ENDING_S)
+    os._exit(0)
 
 
 def _run(makes: Sequence[Callable[[], Any]], argv: list[str], signals: _Signals) -> None:

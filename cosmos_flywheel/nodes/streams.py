@@ -9,12 +9,13 @@ subscription does not suit. Bytes are handed on as they came.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from rclpy.clock import Clock
+from rclpy.clock import Clock, ROSClock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -23,6 +24,8 @@ LOOK_S = 0.25
 """The graph is asked so often what has come and gone."""
 DEPTH = 200
 """Messages that may wait while the node is busy: three seconds at 60 Hz."""
+SILENT_S = 3.0
+"""A topic from which nothing came for so long is called silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,8 @@ class Stream:
     count: int = 0
     """Messages that came."""
     bytes: int = 0
+    newest_s: float = 0.0
+    """When the last one came, of time.monotonic."""
     problem: str = ''
     """Why the topic, or some publisher of it, cannot be heard; empty if all can."""
     subscription: Any = field(default=None, repr=False)
@@ -101,7 +106,19 @@ class Streams:
 
     def problems(self) -> Iterator[str]:
         """What cannot be heard, in words."""
+        clock = self._node.get_clock()
+        is_told = isinstance(clock, ROSClock) and clock.ros_time_is_active
+        if is_told and clock.now().nanoseconds == 0:
+            yield 'use_sim_time is set and nothing has come on /clock; publish it, or unset it'
         yield from (s.problem for s in self._streams.values() if s.problem)
+
+    def silences(self, topics: Iterable[str]) -> Iterator[str]:
+        """Which of these topics spoke and speak no more, in words."""
+        now_s = time.monotonic()
+        for stream in (self._streams[topic] for topic in topics if topic in self._streams):
+            if stream.count and now_s - stream.newest_s >= SILENT_S:
+                why = '' if stream.publishers else ': its publisher is gone'
+                yield f'{stream.topic} is silent for {now_s - stream.newest_s:.0f} s{why}'
 
     def look(self) -> None:
         """Ask the graph now, without waiting for the timer."""
@@ -166,6 +183,7 @@ class Streams:
         def arrived(data: bytes, info: Any) -> None:
             stream.count += 1
             stream.bytes += len(data)
+            stream.newest_s = time.monotonic()
             self._take(
                 Received(
                     stream.topic,

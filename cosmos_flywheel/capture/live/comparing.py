@@ -132,6 +132,12 @@ class Comparing:
         self.unseen += self._matcher.missed
         self._matcher.missed = 0
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Topics that should not fall silent."""
+        watcher = self.feed.watcher
+        return () if watcher is None else watcher.watched
+
     def take_losses(self) -> list[Loss]:
         """What was lost since the last call."""
         return self.feed.take_losses()

@@ -16,7 +16,7 @@ from cosmos_flywheel.capture.loss import Loss
 from cosmos_flywheel.capture.model import Judge
 from cosmos_flywheel.capture.watch import Watcher
 from cosmos_flywheel.core.contract import Robot
-from cosmos_flywheel.core.errors import BagError, PictureError
+from cosmos_flywheel.core.errors import BagError, ConfigError, PictureError
 from cosmos_flywheel.core.timeline import NS, Tick
 from cosmos_flywheel.engines import WorldModel
 
@@ -134,7 +134,13 @@ class Feed:
             self._losses.append(Loss(heard.topic, heard.received_ns, 'unreadable', str(error)))
             return []
         stamp_ns = self.watcher.stamp_ns(heard.topic, heard.received_ns, message)
-        return self.watcher.align(heard.topic, stamp_ns, message)
+        try:
+            return self.watcher.align(heard.topic, stamp_ns, message)
+        except (ConfigError, AttributeError, TypeError, ValueError) as error:
+            # A message of another type than the robot file means; the others go on.
+            words = f'{heard.msgtype} is not what the robot file means: {error}'
+            self._losses.append(Loss(heard.topic, heard.received_ns, 'not_understood', words))
+            return []
 
     def _deserialize(self, heard: Heard) -> object:
         return self._types.deserialize(heard.topic, heard.msgtype, heard.received_ns, heard.data)

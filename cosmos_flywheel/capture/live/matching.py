@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from cosmos_flywheel.core.timeline import Tick
+from cosmos_flywheel.core.timeline import RESET_NS, Tick
 from cosmos_flywheel.core.types import Prediction
 
 Matched = tuple[Tick, tuple[Prediction | None, ...]]
@@ -43,6 +43,7 @@ class Matcher:
     def __init__(self, horizons: Sequence[int], period_ns: int, patience_ns: int) -> None:
         self._horizons = tuple(horizons)
         self._near_ns = period_ns // 2
+        self._ahead_ns = max(horizons) * period_ns
         self._patience_ns = patience_ns
         self._stamps: deque[int] = deque(maxlen=max(horizons) + 1)
         self._segment = 0
@@ -56,6 +57,7 @@ class Matcher:
         if tick.segment != self._segment:
             self._segment = tick.segment
             self._stamps.clear()
+            self._forget_after(tick.stamp_ns + self._ahead_ns)
         self._stamps.append(tick.stamp_ns)
         stamps = self._stamps
         inputs = tuple(stamps[-1 - h] if len(stamps) > h else None for h in self._horizons)
@@ -63,6 +65,7 @@ class Matcher:
 
     def give(self, prediction: Prediction) -> None:
         """A prediction has come."""
+        self._forget_after(_about_ns(prediction))
         self._predictions.append(prediction)
 
     def settled(self, now_ns: int) -> Iterator[Matched]:
@@ -85,6 +88,11 @@ class Matcher:
             self._waiting.popleft()
             yield head.tick, tuple(given)
 
+    def _forget_after(self, stamp_ns: int) -> None:
+        """Drop what was predicted before the clock stepped back to here."""
+        if any(_about_ns(p) > stamp_ns + RESET_NS for p in self._predictions):
+            self._predictions.clear()
+
     def _find(self, stamp_ns: int, input_ns: int | None) -> Prediction | None:
         """What was predicted from one instant about another, as a prediction of one step."""
         for prediction in reversed(self._predictions):
@@ -101,10 +109,14 @@ class Matcher:
     def _passed(self, stamp_ns: int, input_ns: int) -> bool:
         """Whether a later prediction has come than the one from there about then would be."""
         return any(
-            p.input_stamp_ns >= input_ns and int(p.stamps_ns[-1]) > stamp_ns + self._near_ns
+            p.input_stamp_ns >= input_ns and _about_ns(p) > stamp_ns + self._near_ns
             for p in self._predictions
-            if len(p.stamps_ns)
         )
+
+
+def _about_ns(prediction: Prediction) -> int:
+    """The last instant that it tells of."""
+    return int(prediction.stamps_ns[-1]) if len(prediction.stamps_ns) else 0
 
 
 def _one_step(prediction: Prediction, step: int) -> Prediction:

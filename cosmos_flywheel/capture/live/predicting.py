@@ -140,6 +140,7 @@ class Predicting:
         """
         self._change_if_due()
         ticks = self.feed.take(heard)
+        self.feed.take_losses()  # the monitor tells of them
         if self.feed.beginnings != self._beginnings:
             self._begin_work()
         if ticks:

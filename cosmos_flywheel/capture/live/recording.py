@@ -37,6 +37,8 @@ SILENT_NS = NS
 """Without a score for so long, captures close by the recorder's clock."""
 ASKED = 'trigger:service'
 """Cause of a capture that somebody asked for."""
+JUMP_NS = 5 * NS
+"""A clock that is told several times a second and moves so far ahead at once has jumped."""
 MOST_LOST = 1000
 """Losses of one topic that are counted for one capture."""
 
@@ -120,6 +122,8 @@ class Recording:
     _scored_ns: int = 0
     _told_ns: int = 0
     """The last instant that the tracker was told of."""
+    _heard_ns: int = 0
+    """The newest instant on the recorder's clock."""
     _qos: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -158,6 +162,7 @@ class Recording:
 
     def take(self, kept: Kept, *, is_latched: bool = False, qos: str = '') -> None:
         """One message, its topic named as in the robot file."""
+        self._heard_ns = max(self._heard_ns, kept.log_ns)
         self.ring.push(kept, is_latched=is_latched)
         if qos:
             self._qos[kept.topic] = qos
@@ -173,11 +178,13 @@ class Recording:
 
     def score(self, score: AnomalyScore, log_ns: int, engine_sha256: str = '') -> None:
         """One score as it came."""
+        self._heard_ns = max(self._heard_ns, log_ns)
+        step_ns = score.stamp_ns - self._told_ns
+        if not -APART_NS <= step_ns <= JUMP_NS:  # a clock jumped, or was guessed wrong
+            self._close(self._tracker.begin_anew())  # by the clocks as they were
+            self._scores.clear()
         apart_ns = score.stamp_ns - log_ns
         self._offset_ns = apart_ns if abs(apart_ns) > APART_NS else 0
-        if score.stamp_ns < self._told_ns - APART_NS:  # a clock began anew, or was guessed wrong
-            self._close(self._tracker.begin_anew())
-            self._scores.clear()
         self._told_ns = score.stamp_ns
         self._engine = _Engine(score.level, score.calibration_id, engine_sha256)
         self._scored_ns = log_ns
@@ -202,15 +209,25 @@ class Recording:
 
     def pass_time(self, log_ns: int) -> None:
         """Time has passed; without scores, triggers and captures go by it."""
+        self._heard_ns = max(self._heard_ns, log_ns)
         if log_ns - self._scored_ns < SILENT_NS:
             return
         stamp_ns = self._told_ns = log_ns + self._offset_ns
         self._watch.tick(stamp_ns)
         self._close(self._tracker.observe(AnomalyScore(stamp_ns, (), '', '')))
 
-    def flush(self) -> None:
-        """Close what is open, as at the end."""
+    def has_jumped(self, log_ns: int) -> bool:
+        """Whether the recorder's clock cannot have come here by itself since it was last told.
+
+        Such a session is over: flush it, and begin another.
+        """
+        return self._heard_ns > 0 and not -APART_NS <= log_ns - self._heard_ns <= JUMP_NS
+
+    def flush(self) -> list[Captured]:
+        """Close what is open, as at the end; windows end with the last that was heard."""
         self._close(self._tracker.flush())
+        over, self._waiting = self._waiting, []
+        return [self._captured(self._ended(waiting)) for waiting in over]
 
     def due(self, log_ns: int) -> list[Captured]:
         """The captures whose last message has come by now."""
@@ -222,6 +239,13 @@ class Recording:
             else:
                 self._waiting.append(waiting)
         return found
+
+    def _ended(self, waiting: _Waiting) -> _Waiting:
+        """Not beyond what was heard."""
+        incident = waiting.incident
+        last_ns = max(self._heard_ns + waiting.offset_ns + 1, incident.onset_ns)
+        end_ns = min(incident.end_ns, last_ns)
+        return _Waiting(replace(incident, end_ns=end_ns), waiting.offset_ns)
 
     def _close(self, incident: Incident | None) -> None:
         if incident is not None:

@@ -100,3 +100,26 @@ def test_nothing_is_carried_over_a_clock_that_begins_anew():
     list(made.settled(0))
     made.expect(tick(1, segment=1), 0)
     assert said(made.settled(0)) == [(1, [None])]
+
+
+def test_after_the_clock_stepped_back_only_new_predictions_count():
+    second = 10**9
+    made = Matcher((1,), second // 10, second)
+
+    def at(stamp_ns: int, segment: int) -> Tick:
+        return Tick(stamp_ns, None, {}, NONE, NONE, segment)
+
+    def about(stamp_ns: int) -> Prediction:
+        stamps = np.array([stamp_ns], np.int64)
+        return Prediction(stamp_ns - second // 10, 'flow', stamps, state=np.zeros((1, 2)))
+
+    for step in range(50):
+        made.expect(at(100 * second + step * second // 10, 0), 0)
+        made.give(about(100 * second + step * second // 10))
+    assert len(list(made.settled(0))) == 50
+    for step in range(3):
+        made.expect(at(50 * second + step * second // 10, 1), 0)
+    assert len(list(made.settled(0))) == 1, 'the others wait for theirs'
+    made.give(about(50 * second + second // 10))
+    ((tick_of, (found,)),) = made.settled(0)
+    assert found.stamps_ns[0] == tick_of.stamp_ns

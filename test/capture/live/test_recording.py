@@ -61,8 +61,7 @@ def live(bag: Path, scores: list[tuple[AnomalyScore, int]], made: Recording) -> 
         else:
             made.score(step, log_ns, 'e' * 64)
         found += made.due(log_ns)
-    made.flush()
-    return found + made.due(log_ns + NS)
+    return found + made.flush()
 
 
 def test_windows_causes_and_messages_are_those_of_a_harvest(bag, harvested, tmp_path):
@@ -209,3 +208,38 @@ def test_headers_on_another_clock_do_not_move_the_window():
     assert min(stamps) == pytest.approx(10_003.0)
     incident = captured.capture.incident
     assert max(stamps) == pytest.approx(incident.end_ns / NS + 5000 - 0.1)
+
+
+@pytest.mark.parametrize('step_s', [-3600, 3600])
+def test_headers_that_jump_close_the_capture_by_the_clock_that_was(step_s):
+    made = recording(pre_roll_s=1.0, post_roll_s=1.0)
+    found = []
+    for tick in range(60):
+        at_s = 10_000 + tick / 10
+        say(made, at_s, tick)
+        jumped = step_s if tick >= 30 else 0
+        made.score(score(at_s + jumped, 2.0 if tick == 28 else 0.1), round(at_s * NS))
+        found += made.due(round(at_s * NS))
+    (captured,) = found
+    incident = captured.capture.incident
+    assert [incident.start_ns / NS, incident.onset_ns / NS] == [10_001.8, 10_002.8]
+    assert incident.onset_ns < incident.end_ns <= 10_003 * NS
+    stamps = [m.log_ns for m in captured.subject.source.messages()]
+    assert incident.start_ns <= min(stamps) <= max(stamps) < incident.end_ns
+
+
+@pytest.mark.parametrize('step_s', [-100, -3, 3600])
+def test_a_recorders_clock_that_jumps_is_noticed_and_what_is_open_is_kept(step_s):
+    made = recording(pre_roll_s=1.0, post_roll_s=5.0)
+    for tick in range(30):
+        at_s = 10_000 + tick / 10
+        assert not made.has_jumped(round(at_s * NS))
+        say(made, at_s, tick)
+        made.pass_time(round(at_s * NS))
+        if tick == 20:
+            made.ask('now', round(at_s * NS))
+    assert made.has_jumped(round((at_s + step_s) * NS))
+    (captured,) = made.flush()
+    incident = captured.capture.incident
+    assert incident.end_ns == round(at_s * NS) + 1, 'not beyond what was heard'
+    assert len(list(captured.subject.source.messages())) == 20
