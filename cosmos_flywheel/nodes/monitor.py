@@ -201,14 +201,15 @@ class Monitor(Node):
                 f'nominal bags of now'
             )
         if not comparing.is_calibrated and not self._given['alarm_uncalibrated']:
-            problems.append(f'level {comparing.level} is not calibrated: it may not alarm')
+            why = comparing.misfit or f'level {comparing.level} is not calibrated'
+            problems.append(f'{why}: it may not alarm')
         if comparing.unknown_levels:
             unknown = ', '.join(sorted(comparing.unknown_levels))
             problems.append(f'predictions of levels that are not in models: {unknown}')
         channel, share = ('', math.nan) if self._newest is None else worst(self._newest.score)
         values = {
             'level': comparing.level,
-            'calibration_id': comparing.feed.judge.calibration_id,
+            'calibration_id': comparing.calibration_id,
             'calibration_stale': bool(comparing.stale_channel),
             'score_hz': len(self._scored) / RATE_S,
             'worst_channel': channel,

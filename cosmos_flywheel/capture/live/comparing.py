@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cosmos_flywheel.bags.wire import WireTypes
@@ -13,9 +13,10 @@ from cosmos_flywheel.capture.live.matching import Matcher
 from cosmos_flywheel.capture.loss import Loss
 from cosmos_flywheel.capture.model import Judge
 from cosmos_flywheel.core.appearance import brightness
-from cosmos_flywheel.core.channels import Moment
+from cosmos_flywheel.core.channels import Channel, Moment
 from cosmos_flywheel.core.contract import Robot
-from cosmos_flywheel.core.scoring import Scorer, running_norms
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.scoring import Norm, Scorer, running_norms
 from cosmos_flywheel.core.staleness import StaleTest
 from cosmos_flywheel.core.timeline import NS, Tick
 from cosmos_flywheel.core.types import AnomalyScore, ChannelScore, Prediction
@@ -69,6 +70,9 @@ class Comparing:
         """Levels of predictions that no judge knows; those predictions are left out."""
         self.unseen = 0
         """Predictions that ticks waited for in vain."""
+        self.misfit = ''
+        """Why the calibration of the level in force cannot be used with what came; a topic that
+        comes later may mend it."""
         self._beginnings = 0
         self._segment = 0
         self._matcher: Matcher | None = None
@@ -82,13 +86,18 @@ class Comparing:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the level in force has thresholds."""
-        return self.feed.judge.calibration is not None
+        """Whether the level in force has thresholds, and they fit what came."""
+        return self.feed.judge.calibration is not None and not self.misfit
+
+    @property
+    def calibration_id(self) -> str:
+        """Of the calibration that is used; empty without one."""
+        return self.feed.judge.calibration_id if self.is_calibrated else ''
 
     @property
     def stale_channel(self) -> str:
         """The channel that says that the calibration in force is stale; empty if it is not."""
-        test = self._stale.get(self.feed.judge.calibration_id)
+        test = self._stale.get(self.calibration_id)
         return test.channel if test is not None and test.stale else ''
 
     def take(self, heard: Heard, now_ns: int) -> None:
@@ -155,16 +164,26 @@ class Comparing:
         robot, judge, watcher = self.feed.robot, self.feed.judge, self.feed.watcher
         assert watcher is not None
         channels = watcher.channels
-        known = judge.calibration
-        norms = running_norms(channels, robot.clock.hz) if known is None else known.norms(channels)
+        norms = self._norms(channels)
         self._scorer = Scorer(
-            channels, norms, calibration_id=judge.calibration_id, level=judge.level
+            channels, norms, calibration_id=self.calibration_id, level=judge.level
         )
         self._matcher = Matcher(
             watcher.hindsight.horizons, round(NS / robot.clock.hz), self._patience_ns
         )
+        if judge.calibration is not None and self.is_calibrated:
+            self._stale.setdefault(judge.calibration_id, StaleTest(judge.calibration))
+
+    def _norms(self, channels: Sequence[Channel]) -> Mapping[str, Norm]:
+        """Those of the calibration; where a topic of then is missing, those of a stream."""
+        self.misfit = ''
+        known = self.feed.judge.calibration
         if known is not None:
-            self._stale.setdefault(known.id, StaleTest(known))
+            try:
+                return known.norms(channels)
+            except ConfigError as error:
+                self.misfit = str(error)
+        return running_norms(channels, self.feed.robot.clock.hz)
 
     def _allowed(self, score: AnomalyScore) -> AnomalyScore:
         """Without thresholds where the level may not alarm."""
