@@ -12,6 +12,7 @@ import array
 import hashlib
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -54,6 +55,8 @@ LATCHED_QOS = '- durability: transient_local'
 """As a bag's channel writes the QoS of a latched topic."""
 LOOK_S = 0.1
 LATEST_NS = 2**62
+NOTE_S = 60.0
+"""Operating hours are written so often: who is killed loses no more of them."""
 MEGABYTE = 1_000_000
 PARAMETERS = (
     ROBOT,
@@ -99,6 +102,7 @@ class Recorder(LifecycleNode):
         self._keeping: Keeping | None = None
         self._finished: SimpleQueue[tuple[Path, Mapping[str, Any]]] = SimpleQueue()
         self._published = 0
+        self._noted_s = time.monotonic()
         self._jumps = 0
         self._before = 0
         """Captures of sessions that a jump of the clock ended."""
@@ -198,6 +202,8 @@ class Recorder(LifecycleNode):
             self._mind_clock(now_ns)
             self._recording.pass_time(now_ns)
             self._write(self._recording.due(now_ns))
+            if time.monotonic() - self._noted_s >= NOTE_S:
+                self._note_hours()
         self._publish_finished()
 
     def _mind_clock(self, now_ns: int) -> None:
@@ -231,6 +237,13 @@ class Recorder(LifecycleNode):
     def _flush(self) -> None:
         if self._recording is not None:
             self._write(self._recording.flush())
+            self._note_hours()
+
+    def _note_hours(self) -> None:
+        self._noted_s = time.monotonic()
+        session = self._recording.watched() if self._recording is not None else None
+        if session is not None and self._keeping is not None:
+            self._keeping.note(session)
 
     def _hand_on(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         """Called from the writer's thread."""

@@ -10,6 +10,7 @@ import pytest
 from playing import ROBOT, Played, Told
 
 from cosmos_flywheel.bags.picture import decode_picture
+from cosmos_flywheel.store.catalogue import Catalogue
 from cosmos_flywheel.store.episodes import iter_episodes, read_episode
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
@@ -178,6 +179,9 @@ def test_one_process_runs_all_and_captures(graph, told, root, bag, tmp_path):
     assert 'Traceback' not in process.output
     for folder in iter_episodes(out):
         assert read_episode(folder, verify=True)['clip']['messages']['/flywheel/score'] > 0
+    with Catalogue.open(out) as catalogue:
+        hours = catalogue.watched_hours(ROBOT)
+    assert 90 / 15 < 3600 * hours < 60, 'about a hundred scores at 15 Hz'
 
 
 @pytest.mark.parametrize('name', ['predictor', 'monitor', 'recorder'])

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -21,6 +22,7 @@ from cosmos_flywheel.core.errors import FlywheelError
 from cosmos_flywheel.store.budget import make_room
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
 from cosmos_flywheel.store.episodes import read_episode, sweep
+from cosmos_flywheel.store.records import WatchedBag
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
 """Before an episode that could not be written is tried again."""
@@ -53,6 +55,10 @@ class Keeping:
         """How long the last episode took to write."""
         self._out, self._tell, self._most_bytes = out, tell, most_bytes
         self._waiting: deque[Captured] = deque()
+        self._sessions: dict[str, WatchedBag] = {}
+        """By id, sessions whose operating hours are not written yet."""
+        self._found: dict[str, list[str]] = {}
+        """By session, its episodes."""
         self._lock = threading.Condition()
         self._is_over = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -72,6 +78,12 @@ class Keeping:
             self._waiting.append(captured)
             self._lock.notify_all()
 
+    def note(self, session: WatchedBag) -> None:
+        """Write so far how long a session watched; a later word on it replaces this one."""
+        with self._lock:
+            self._sessions[session.bag_id] = session
+            self._lock.notify_all()
+
     def close(self, patience_s: float = 20.0) -> None:
         """Write what waits, once more if it failed before, and end."""
         with self._lock:
@@ -83,21 +95,42 @@ class Keeping:
         wait_s = FIRST_WAIT_S
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: self._is_over or self._waiting)
-                if not self._waiting:
+                self._lock.wait_for(lambda: self._is_over or self._waiting or self._sessions)
+                if not self._waiting and not self._sessions:
                     return
-                captured = self._waiting[0]
-            if self._write(captured):
+                captured = self._waiting[0] if self._waiting else None
+                session = next(iter(self._sessions.values()), None)
+            if self._write(captured) if captured is not None else self._write_hours(session):
                 wait_s = FIRST_WAIT_S
-                with self._lock:
-                    if self._waiting and self._waiting[0] is captured:
-                        self._waiting.popleft()
+                self._let_go(captured, session)
                 continue
             with self._lock:
                 if self._is_over:
                     return
                 self._lock.wait_for(lambda: self._is_over, wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _let_go(self, captured: Captured | None, session: WatchedBag | None) -> None:
+        """It is written; of sessions, only where no newer word has come, and after captures."""
+        with self._lock:
+            if captured is not None:
+                if self._waiting and self._waiting[0] is captured:
+                    self._waiting.popleft()
+            elif session is not None and self._sessions.get(session.bag_id) is session:
+                del self._sessions[session.bag_id]
+
+    def _write_hours(self, session: WatchedBag | None) -> bool:
+        if session is None:
+            return True
+        episodes = tuple(sorted(set(self._found.get(session.bag_id, ()))))
+        try:
+            with Catalogue.open(self._out) as catalogue:
+                catalogue.add_bag(replace(session, episodes=episodes))
+        except (FlywheelError, OSError) as error:
+            self.problem = str(error)
+            return False
+        self.problem = ''
+        return True
 
     def _write(self, captured: Captured) -> bool:
         begun_s = time.monotonic()
@@ -124,6 +157,7 @@ class Keeping:
             self.problem = str(error)
             return False
         self.problem = ''
+        self._found.setdefault(captured.subject.source.bag_id, []).append(identity)
         self.written += 1
         self.seconds = time.monotonic() - begun_s
         self._tell(self._out / identity, manifest)

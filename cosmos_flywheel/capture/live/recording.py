@@ -30,6 +30,7 @@ from cosmos_flywheel.core.ring import Kept, Ring
 from cosmos_flywheel.core.scoring import SCORING_REVISION
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import AnomalyScore
+from cosmos_flywheel.store.records import WatchedBag
 
 APART_NS = NS
 """Headers' clock and recorder's are taken for one unless they are further apart."""
@@ -122,6 +123,7 @@ class Recording:
     _scored_ns: int = 0
     _told_ns: int = 0
     """The last instant that the tracker was told of."""
+    _watched_ns: int = 0
     _heard_ns: int = 0
     """The newest instant on the recorder's clock."""
     _qos: dict[str, str] = field(default_factory=dict)
@@ -160,6 +162,23 @@ class Recording:
             }
         )
 
+    def watched(self) -> WatchedBag | None:
+        """What this session adds to the operating hours so far; None before there is any.
+
+        Its episodes are for who writes them to fill in.
+        """
+        if not self._watched_ns:
+            return None
+        return WatchedBag(
+            bag_id=self.session.id,
+            name=self.session.name,
+            config_hash=self.config_hash,
+            duration_s=(self._heard_ns - self.session.start_ns) / NS,
+            watched_s=self._watched_ns / NS,
+            robot=self.robot.name,
+            start_ns=self.session.start_ns + self._offset_ns,
+        )
+
     def take(self, kept: Kept, *, is_latched: bool = False, qos: str = '') -> None:
         """One message, its topic named as in the robot file."""
         self._heard_ns = max(self._heard_ns, kept.log_ns)
@@ -187,6 +206,7 @@ class Recording:
         self._offset_ns = apart_ns if abs(apart_ns) > APART_NS else 0
         self._told_ns = score.stamp_ns
         self._engine = _Engine(score.level, score.calibration_id, engine_sha256)
+        self._count_hours(score, log_ns)
         self._scored_ns = log_ns
         self._scores.append((score, log_ns))
         while log_ns - self._scores[0][1] > self.settings.longest_s * NS:
@@ -293,6 +313,12 @@ class Recording:
             return []
         names = [c.name for c in self._scores[-1][0].channels]
         return [(s, at) for s, at in self._scores if [c.name for c in s.channels] == names]
+
+    def _count_hours(self, score: AnomalyScore, log_ns: int) -> None:
+        """Time between two scores was watched, if something could have alarmed."""
+        step_ns = log_ns - self._scored_ns
+        if 0 < step_ns <= SILENT_NS and any(c.threshold > 0 for c in score.channels):
+            self._watched_ns += step_ns
 
     def _count_gap(self, kept: Kept) -> None:
         if kept.sequence is None:

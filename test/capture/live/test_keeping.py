@@ -19,6 +19,7 @@ from cosmos_flywheel.core.ring import Kept, Ring
 from cosmos_flywheel.store.budget import FETCHED
 from cosmos_flywheel.store.catalogue import Catalogue
 from cosmos_flywheel.store.episodes import iter_episodes, read_episode
+from cosmos_flywheel.store.records import WatchedBag
 from cosmos_flywheel.store.robots import load_robot
 
 NS = 10**9
@@ -140,3 +141,28 @@ def test_closing_writes_what_waits(tmp_path, told):
         keeping.put(captured(100.0 + 100 * number))
     keeping.close()
     assert len(told) == len(list(iter_episodes(Path(tmp_path / 'out')))) == 3
+
+
+def test_operating_hours_are_written_with_the_episodes_of_the_session(keep, told, tmp_path):
+    keeping = keep()
+    keeping.put(captured())
+    for watched_s in (60.0, 120.0):
+        keeping.note(WatchedBag('7' * 64, 'live', 'c' * 64, 130.0, watched_s, 'mujoco_push', 0))
+    keeping.close()
+    with Catalogue.open(tmp_path / 'out') as catalogue:
+        assert catalogue.watched_hours('mujoco_push') == pytest.approx(120 / 3600)
+        assert catalogue.bag_done('7' * 64, 'c' * 64)
+    (record,) = (tmp_path / 'out' / 'bags').glob('*.json')
+    assert told[0] in record.read_text()
+
+
+def test_hours_that_cannot_be_written_are_tried_again(keep, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, 'FIRST_WAIT_S', 0.05)
+    (tmp_path / 'out').write_text('in the way')
+    keeping = keep()
+    keeping.note(WatchedBag('7' * 64, 'live', 'c' * 64, 130.0, 60.0, 'mujoco_push', 0))
+    wait_for(lambda: keeping.problem)
+    (tmp_path / 'out').unlink()
+    wait_for(lambda: not keeping.problem)
+    with Catalogue.open(tmp_path / 'out') as catalogue:
+        assert catalogue.watched_hours() == pytest.approx(1 / 60)

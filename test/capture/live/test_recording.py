@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,20 @@ def test_a_recorders_clock_that_jumps_is_noticed_and_what_is_open_is_kept(step_s
     incident = captured.capture.incident
     assert incident.end_ns == round(at_s * NS) + 1, 'not beyond what was heard'
     assert len(list(captured.subject.source.messages())) == 20
+
+
+def test_only_time_in_which_something_could_have_alarmed_is_watched():
+    made = recording()
+    assert made.watched() is None
+    for tick in range(101):
+        made.score(score(100 + tick / 10), round((100 + tick / 10) * NS))
+    blind = AnomalyScore(
+        0, (ChannelScore('picture', 0.1, float('nan'), False, False, ''),), '', ''
+    )
+    for tick in range(50):
+        at_ns = round((110 + tick / 10) * NS)
+        made.score(replace(blind, stamp_ns=at_ns), at_ns)
+    made.score(score(1000.0), 1000 * NS)
+    session = made.watched()
+    assert session.watched_s == pytest.approx(10.0)
+    assert (session.bag_id, session.robot, session.duration_s) == ('5' * 64, ROBOT, 1000.0)
