@@ -25,8 +25,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 """Before a crashed process is started anew; doubled with every crash."""
 HELD_S = 60.0
 """A process that has held so long begins with the first wait again."""
-PATIENCE_S = 10.0
-"""So long a process may take to end before it is killed."""
+PATIENCE_S = 25.0
+"""So long a process may take to end before it is killed: a recorder writes what is open first."""
 TAIL_BYTES = 4096
 
 

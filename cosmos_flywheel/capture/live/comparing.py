@@ -112,8 +112,7 @@ class Comparing:
             if prediction.level not in self._judges:
                 self.unknown_levels.add(prediction.level)
                 return
-            self.feed.begin_anew(self._judges[prediction.level])
-            self._begin_if_due()
+            self._change_level(self._judges[prediction.level])
         if self._matcher is not None:
             self._matcher.give(prediction)
 
@@ -150,6 +149,17 @@ class Comparing:
     def take_losses(self) -> list[Loss]:
         """What was lost since the last call."""
         return self.feed.take_losses()
+
+    def _change_level(self, judge: Judge) -> None:
+        """Ticks that wait are judged by the new level, without the predictions of the old."""
+        watcher, segment, older = self.feed.watcher, self._segment, self._matcher
+        self.feed.change_level(judge)
+        self._begin_if_due()
+        if watcher is None or self.feed.watcher is not watcher:
+            return
+        self._segment = segment
+        if older is not None and self._matcher is not None:
+            self._matcher.take_over(older)
 
     def _expect(self, ticks: list[Tick], now_ns: int) -> None:
         for tick in ticks:

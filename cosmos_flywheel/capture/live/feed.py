@@ -24,6 +24,10 @@ PATIENCE_NS = 2 * NS
 """So long after the first message, what has not come is done without."""
 
 
+OF_THE_LEVEL = frozenset({'picture', 'state', 'action_surprise'})
+"""Channels that judge by the engine's predictions, or by what was learnt with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """One message as it came; `topic` is named as in the robot file."""
@@ -95,11 +99,25 @@ class Feed:
         self._begin(early)
         return [tick for one in early for tick in self._align(one)]
 
-    def begin_anew(self, judge: Judge | None = None) -> None:
-        """Let go of the past, and go on with another judge if one is given."""
-        self.judge = judge or self.judge
+    def begin_anew(self) -> None:
+        """Let go of the past."""
         if self.watcher is not None:
             self._begin(())
+
+    def change_level(self, judge: Judge) -> None:
+        """Go on with another judge; what does not hang on predictions keeps its past."""
+        self.judge = judge
+        before = self.watcher
+        if before is None:
+            return
+        self._begin(())
+        fresh = self.watcher
+        if fresh is None or fresh.engine.spec.size != before.engine.spec.size:
+            return  # pictures that were kept do not fit the engine: all begins anew
+        kept = {c.name: c for c in before.channels if c.name not in OF_THE_LEVEL}
+        before.engine, before.hindsight = fresh.engine, fresh.hindsight
+        before.channels = tuple(kept.get(c.name, c) for c in fresh.channels)
+        self.watcher = before
 
     def take_losses(self) -> list[Loss]:
         """What was lost since the last call."""

@@ -68,6 +68,12 @@ class Matcher:
         self._forget_after(_about_ns(prediction))
         self._predictions.append(prediction)
 
+    def take_over(self, older: Matcher) -> None:
+        """The ticks that wait in another matcher."""
+        for waiting in older._waiting:
+            self.expect(waiting.tick, waiting.since_ns)
+        older._waiting.clear()
+
     def settled(self, now_ns: int) -> Iterator[Matched]:
         """The ticks that need not wait any longer, oldest first."""
         while self._waiting:

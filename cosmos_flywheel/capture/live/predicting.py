@@ -259,5 +259,5 @@ class Predicting:
             why, self._leaving = self._leaving, ''
         if why:
             self.changed = why
-            self.feed.begin_anew(self._judges[self.ladder.level])
+            self.feed.change_level(self._judges[self.ladder.level])
             self._begin_work()

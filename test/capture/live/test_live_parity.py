@@ -94,3 +94,39 @@ def test_a_level_without_a_calibration_never_alarms(bag):
     assert not any(one.score.alarms for one in compared)
     assert all(np.isnan(c.threshold) for one in compared for c in one.score.channels)
     assert any(c.score > 0 for one in compared for c in one.score.channels)
+
+
+def test_a_change_of_the_level_loses_no_tick_and_no_memory_of_other_channels(bag):
+    judges = {'flow': Judge('flow'), 'persistence': Judge('persistence')}
+    robot, types = load_robot(ROBOT), WireTypes([])
+    found: queue.Queue[Foretold] = queue.Queue()
+    expected = sorted(harvested(bag, judges['flow']))
+    messages = heard_in(bag)
+    comparing = Comparing(robot, judges, types)
+    makers = [Predicting(robot, {name: judge}, types, found.put) for name, judge in judges.items()]
+    compared, before = [], {}
+    try:
+        for number, heard in enumerate(messages):
+            is_late = number > len(messages) // 2
+            for late, predicting in enumerate(makers):
+                predicting.take(heard)
+                predicting.wait(10.0)
+                while not found.empty():
+                    foretold = found.get()
+                    for prediction in foretold.predictions if late == is_late else ():
+                        comparing.give(prediction)
+            comparing.take(heard, heard.received_ns)
+            compared += comparing.settled(heard.received_ns)
+            if not is_late and comparing.feed.watcher is not None:
+                before = {c.name: c for c in comparing.feed.watcher.channels}
+    finally:
+        for predicting in makers:
+            predicting.close()
+    stamps = [one.score.stamp_ns for one in compared]
+    assert stamps == [stamp for stamp in expected if stamps[0] <= stamp <= stamps[-1]]
+    assert [one.score.level for one in compared][:: len(compared) - 1] == ['flow', 'persistence']
+    after = {c.name: c for c in comparing.feed.watcher.channels}
+    assert {name for name in before if after[name] is not before[name]} == {'picture', 'state'}
+    changed = next(i for i, one in enumerate(compared) if one.score.level == 'persistence')
+    tracking = [c for c in compared[changed].score.channels if c.name == 'tracking_error']
+    assert tracking[0].score == tracking[0].score, 'it goes on at once'
