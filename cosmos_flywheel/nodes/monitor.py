@@ -38,7 +38,7 @@ from cosmos_flywheel.nodes.parameters import Parameter, Parameters
 from cosmos_flywheel.nodes.predictor import PREDICTION, PREDICTION_QOS
 from cosmos_flywheel.nodes.publish import WATCH, WATCH_QOS, Publisher
 from cosmos_flywheel.nodes.run import run_node
-from cosmos_flywheel.nodes.streams import Received, Streams
+from cosmos_flywheel.nodes.streams import Received, Streams, misfits
 
 SCORE, OVERLAY = 'flywheel/score', 'flywheel/overlay/compressed'
 SCORE_QOS = QoSProfile(depth=1000)
@@ -175,6 +175,8 @@ class Monitor(Node):
     def _troubles(self, now_ns: int) -> Iterator[str]:
         """What goes wrong at present between the robot and the scores."""
         namespace = self.get_namespace()
+        for topic, qos in ((WATCH, WATCH_QOS), (PREDICTION, PREDICTION_QOS)):
+            yield from misfits(self, graph_name(topic, namespace), qos)
         yield from self._streams.silences(
             graph_name(topic, namespace) for topic in self._comparing.watched
         )

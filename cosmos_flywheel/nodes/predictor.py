@@ -36,7 +36,7 @@ from cosmos_flywheel.nodes.names import file_name, graph_name
 from cosmos_flywheel.nodes.parameters import Parameter, Parameters
 from cosmos_flywheel.nodes.publish import WATCH, WATCH_QOS, Publisher
 from cosmos_flywheel.nodes.run import run_node
-from cosmos_flywheel.nodes.streams import Received, Streams
+from cosmos_flywheel.nodes.streams import Received, Streams, misfits
 
 PREDICTION = 'flywheel/prediction'
 PREDICTION_QOS = QoSProfile(depth=30)
@@ -190,7 +190,8 @@ class Predictor(LifecycleNode):
             return Status('warn', 'not active; activate it, or start with autostart')
         ladder, feed = predicting.ladder, predicting.feed
         missing = [t for t in self._robot.topics if t not in feed.present]
-        problems = [*self._streams.problems()]
+        watch = graph_name(WATCH, self.get_namespace())
+        problems = [*self._streams.problems(), *misfits(self, watch, WATCH_QOS)]
         if missing:
             problems.append(f'nothing has come yet on {", ".join(missing)}')
         if ladder.level != ladder.levels[0]:

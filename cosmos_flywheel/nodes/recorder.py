@@ -9,7 +9,9 @@ of its own; what the disk refuses is kept and tried again.
 from __future__ import annotations
 
 import array
+import contextlib
 import hashlib
+import math
 import shutil
 import sys
 import time
@@ -172,6 +174,10 @@ class Recorder(LifecycleNode):
         self._mind_clock(received.received_ns)
         recording = self._recording
         latched = stream is not None and stream.is_latched
+        if not kept.log_ns:  # no /clock yet: only what is latched may matter later
+            if latched:
+                recording.latch(kept, LATCHED_QOS)
+            return
         recording.take(kept, is_latched=latched, qos=LATCHED_QOS if latched else '')
         if received.type_name == PREDICTION_TYPE and not self._engine_sha256:
             self._engine_sha256 = self._deserialize(kept).engine_sha256
@@ -200,8 +206,9 @@ class Recorder(LifecycleNode):
         if self._recording is not None and self._streams is not None:
             now_ns = self._now_ns()
             self._mind_clock(now_ns)
-            self._recording.pass_time(now_ns)
-            self._write(self._recording.due(now_ns))
+            if now_ns:
+                self._recording.pass_time(now_ns)
+                self._write(self._recording.due(now_ns))
             if time.monotonic() - self._noted_s >= NOTE_S:
                 self._note_hours()
         self._publish_finished()
@@ -212,12 +219,11 @@ class Recorder(LifecycleNode):
         if past is None or not past.has_jumped(now_ns):
             return
         self._flush()
-        self._jumps += 1
+        self._jumps += past.session.start_ns > 0
         self._before += past.captures
         self._recording = self._begin_session(now_ns)
         for kept in past.ring.latched(LATEST_NS):
-            again = replace(kept, log_ns=now_ns)
-            self._recording.ring.push(again, is_latched=True)
+            self._recording.latch(replace(kept, log_ns=now_ns), LATCHED_QOS)
 
     def _begin_session(self, now_ns: int) -> Recording:
         settings = self._settings
@@ -256,10 +262,10 @@ class Recorder(LifecycleNode):
             except Empty:
                 return
             message = to_episode(manifest, folder, self._now_ns())
-            thumbnail = folder / 'thumbnail.jpg'
-            if thumbnail.is_file():
+            with contextlib.suppress(OSError):  # it has none, or was moved away already
+                picture = (folder / 'thumbnail.jpg').read_bytes()
                 message.thumbnail.format = 'jpeg'
-                message.thumbnail.data = array.array('B', thumbnail.read_bytes())
+                message.thumbnail.data = array.array('B', picture)
             self._published += self._episodes.publish(message)
 
     def _end_streams(self) -> None:
@@ -312,7 +318,7 @@ class Recorder(LifecycleNode):
             'clock_jumps': self._jumps,
             'evicted': evicted,
             'removed_from_disk': keeping.removed,
-            'disk_free_mb': shutil.disk_usage(self._out).free / MEGABYTE,
+            'disk_free_mb': _free_mb(self._out),
             'last_write_s': keeping.seconds,
         }
         if not problems:
@@ -323,6 +329,14 @@ class Recorder(LifecycleNode):
 def make_node(**options: Any) -> Recorder:
     """The node, as `flywheel node recorder` runs it."""
     return Recorder(**options)
+
+
+def _free_mb(folder: Path) -> float:
+    """NaN where the folder is gone; it is made again with the next episode."""
+    try:
+        return shutil.disk_usage(folder).free / MEGABYTE
+    except OSError:
+        return math.nan
 
 
 def _session_id(robot: str) -> str:

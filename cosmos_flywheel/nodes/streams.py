@@ -18,7 +18,14 @@ from typing import Any
 from rclpy.clock import Clock, ROSClock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 
 LOOK_S = 0.25
 """The graph is asked so often what has come and gone."""
@@ -217,6 +224,15 @@ def suiting(offers: Sequence[QoSProfile]) -> QoSProfile:
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
+
+
+def misfits(node: Node, topic: str, qos: QoSProfile) -> Iterator[str]:
+    """Publishers that a subscription with a fixed QoS cannot hear, with the policy, in words."""
+    for offer in node.get_publishers_info_by_topic(topic):
+        fit, why = qos_check_compatible(offer.qos_profile, qos)
+        if fit == QoSCompatibility.ERROR:
+            reason = why.removeprefix('ERROR: ').rstrip('; ')
+            yield f'{offer.node_name} cannot be heard on {topic}: {reason}'
 
 
 def message_class(type_name: str) -> Any | None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,15 +129,22 @@ def test_messages_of_another_type_are_named_and_the_others_are_judged(graph, tol
     assert monitor.runs
 
 
-def test_a_publisher_that_offers_too_little_is_named_with_the_policy(graph, start):
+def test_a_publisher_that_offers_too_little_is_named_with_the_policy(graph, told, start):
+    from rclpy.qos import qos_profile_sensor_data
     from std_msgs.msg import Bool
 
-    (monitor,) = start('monitor')
-    graph.node().create_publisher(Bool, '/flywheel/watch', 1)  # volatile: it must be latched
-    graph.until(
-        lambda: 'flywheel/watch' in monitor.output and 'DURABILITY' in monitor.output,
-        'the policy',
-    )
+    from cosmos_flywheel.msg import Prediction
+
+    start('predictor', 'monitor')
+    node = graph.node('script')
+    watch = node.create_publisher(Bool, '/flywheel/watch', 1)  # volatile: it must be latched
+    node.create_publisher(Prediction, '/flywheel/prediction', qos_profile_sensor_data)
+    for name in ('predictor', 'monitor'):
+        told.until_says(name, 'script cannot be heard on /flywheel/watch: ')
+        assert 'Volatile publisher and transient local subscription' in told.words(name)
+    told.until_says('monitor', 'script cannot be heard on /flywheel/prediction: Best effort pub')
+    node.destroy_publisher(watch)
+    graph.until(lambda: '/flywheel/watch' not in told.words('monitor'), 'it is forgotten')
 
 
 def test_headers_whose_clock_jumps_begin_anew(graph, told, start, bag, tmp_path):
@@ -171,11 +179,18 @@ def windows_make_sense(out: Path) -> None:
 
 
 def test_sim_time_that_does_not_come_or_begins_anew(graph, told, start, bag, tmp_path):
+    from rclpy.qos import DurabilityPolicy, QoSProfile
     from rosgraph_msgs.msg import Clock
+    from std_msgs.msg import String
     from std_srvs.srv import Trigger
 
     names = ('predictor', 'monitor', 'recorder')
     start(*names, use_sim_time=True)
+    node = graph.node('clock')
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    description = node.create_publisher(String, '/robot_description', latched)
+    description.publish(String(data='<robot/>'))
+    graph.until(lambda: description.get_subscription_count() == 1, 'the recorder')
     robot = Played(graph, bag)
     robot.begin(3)
     for name in names:
@@ -183,7 +198,6 @@ def test_sim_time_that_does_not_come_or_begins_anew(graph, told, start, bag, tmp
     answer = graph.call(told.node, Trigger, '/recorder/capture')
     assert (answer.success, '/clock' in answer.message) == (False, True)
 
-    node = graph.node('clock')
     speaker = node.create_publisher(Clock, '/clock', 10)
 
     def tick() -> None:
@@ -210,6 +224,8 @@ def test_sim_time_that_does_not_come_or_begins_anew(graph, told, start, bag, tmp
             'the capture',
         )
     windows_make_sense(tmp_path / 'out')
+    for folder in iter_episodes(tmp_path / 'out'):
+        assert read_episode(folder)['clip']['messages'].get('/robot_description') == 1
 
 
 def test_two_robots_in_one_graph_do_not_hear_each_other(graph, start, bag):
@@ -395,6 +411,20 @@ def test_a_disk_that_is_full_or_read_only_delays_an_episode(graph, told, start, 
     assert recorder.stop() == 0
     assert len({read_episode(f, verify=True)['id'] for f in iter_episodes(out)}) == 2
     assert not list(out.glob('.partial-*'))
+
+
+def test_a_folder_that_is_removed_is_made_again(graph, told, start, bag, tmp_path):
+    from std_srvs.srv import Trigger
+
+    (recorder,) = start('recorder')
+    robot = Played(graph, bag)
+    robot.begin(1)
+    shutil.rmtree(tmp_path / 'out')
+    graph.until(lambda: told.values.get('recorder', {}).get('disk_free_mb') == 'nan', 'its state')
+    assert graph.call(told.node, Trigger, '/recorder/capture').success
+    graph.until(lambda: told.episodes, 'the episode')
+    assert read_episode(tmp_path / 'out' / told.episodes[0].id, verify=True)
+    assert recorder.stop() == 0
 
 
 def fill(disk: Path) -> None:

@@ -179,6 +179,11 @@ class Recording:
             start_ns=self.session.start_ns + self._offset_ns,
         )
 
+    def latch(self, kept: Kept, qos: str) -> None:
+        """A latched message that says nothing new: it is for the beginning of clips."""
+        self.ring.push(kept, is_latched=True)
+        self._qos[kept.topic] = qos
+
     def take(self, kept: Kept, *, is_latched: bool = False, qos: str = '') -> None:
         """One message, its topic named as in the robot file."""
         self._heard_ns = max(self._heard_ns, kept.log_ns)
@@ -241,7 +246,8 @@ class Recording:
 
         Such a session is over: flush it, and begin another.
         """
-        return self._heard_ns > 0 and not -APART_NS <= log_ns - self._heard_ns <= JUMP_NS
+        step_ns = log_ns - (self._heard_ns or self.session.start_ns)
+        return not -APART_NS <= step_ns <= JUMP_NS
 
     def flush(self) -> list[Captured]:
         """Close what is open, as at the end; windows end with the last that was heard."""

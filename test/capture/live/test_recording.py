@@ -232,6 +232,8 @@ def test_headers_that_jump_close_the_capture_by_the_clock_that_was(step_s):
 @pytest.mark.parametrize('step_s', [-100, -3, 3600])
 def test_a_recorders_clock_that_jumps_is_noticed_and_what_is_open_is_kept(step_s):
     made = recording(pre_roll_s=1.0, post_roll_s=5.0)
+    assert made.has_jumped(10_000 * NS), 'the session began at another time'
+    made.session = replace(made.session, start_ns=10_000 * NS)
     for tick in range(30):
         at_s = 10_000 + tick / 10
         assert not made.has_jumped(round(at_s * NS))
