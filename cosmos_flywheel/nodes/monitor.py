@@ -131,7 +131,7 @@ class Monitor(Node):
         if not self._is_watching:
             return
         try:
-            self._comparing.give(from_prediction(message))
+            self._comparing.give(from_prediction(message), message.engine_sha256)
         except PictureError:
             self._spoilt += 1
             return
@@ -180,6 +180,8 @@ class Monitor(Node):
         yield from self._streams.silences(
             graph_name(topic, namespace) for topic in self._comparing.watched
         )
+        if self._comparing.foreign:
+            yield self._comparing.foreign
         for what, (at_ns, detail) in self._recent.items():
             if now_ns - at_ns <= RATE_S * NS:
                 yield f'{what} ({detail})' if detail else what

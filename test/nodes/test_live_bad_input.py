@@ -299,6 +299,28 @@ def test_a_model_that_is_missing_or_of_another_robot_is_named(graph, root, tmp_p
         assert words in line
 
 
+def test_predictions_of_another_model_or_camera_are_named(graph, told, start, bag):
+    predictor, _ = start('predictor', 'monitor', models=['flow'])
+    robot = Played(graph, bag)
+    robot.begin(2)
+    told.until_seen()
+    node = graph.node('other')
+    from cosmos_flywheel.msg import Prediction
+
+    speaker = node.create_publisher(Prediction, '/flywheel/prediction', 30)
+    stranger = told.predictions[-1]
+    predictor.stop()
+    stranger.engine_sha256 = '0' * 64
+    timer = node.create_timer(0.1, lambda: speaker.publish(stranger))
+    told.until_says('monitor', 'predictions of level flow are of another model')
+    timer.cancel()
+
+    robot.change[CAMERA] = with_picture(lambda picture: smaller(picture[: len(picture) // 2]))
+    start('predictor', models=['flow'])  # it sees a camera that the monitor knows otherwise
+    told.until_says('monitor', 'the camera is not what it was; start predictor and monitor anew')
+    assert not any(map(has_picture, told.more_scores()))
+
+
 def test_what_the_middleware_refuses_is_counted(graph, monkeypatch):
     from rclpy.publisher import Publisher as RosPublisher
     from std_msgs.msg import String

@@ -68,6 +68,8 @@ class Comparing:
         self.feed = Feed(robot, next(iter(judges.values())), types)
         self.unknown_levels: set[str] = set()
         """Levels of predictions that no judge knows; those predictions are left out."""
+        self.foreign = ''
+        """Why the last prediction was left out; empty if it was not."""
         self.unseen = 0
         """Predictions that ticks waited for in vain."""
         self.misfit = ''
@@ -106,15 +108,37 @@ class Comparing:
         self._begin_if_due()
         self._expect(ticks, now_ns)
 
-    def give(self, prediction: Prediction) -> None:
-        """One prediction, in the order in which the predictor sent them."""
+    def give(self, prediction: Prediction, engine_sha256: str = '') -> None:
+        """One prediction, in the order in which the predictor sent them.
+
+        One that this side's engine would not have made is left out, see `foreign`.
+        """
         if prediction.level != self.level:
             if prediction.level not in self._judges:
                 self.unknown_levels.add(prediction.level)
                 return
             self._change_level(self._judges[prediction.level])
-        if self._matcher is not None:
+        self.foreign = self._strangeness(prediction, engine_sha256)
+        if self._matcher is not None and not self.foreign:
             self._matcher.give(prediction)
+
+    def _strangeness(self, prediction: Prediction, engine_sha256: str) -> str:
+        """Why a prediction cannot be compared here; empty if it can."""
+        if self.feed.watcher is None:
+            return ''
+        spec, frames = self.feed.engine.spec, prediction.frames
+        if frames is not None and frames.shape[1:3] != spec.residual_size:
+            now, then = (f'{w}x{h}' for h, w in (frames.shape[1:3], spec.residual_size))
+            return (
+                f'predictions are {now} px and not {then} px: the camera is not what it was; '
+                f'start predictor and monitor anew'
+            )
+        if engine_sha256 and engine_sha256 != spec.sha256:
+            return (
+                f'predictions of level {prediction.level} are of another model; give predictor '
+                f'and monitor the same'
+            )
+        return ''
 
     def begin_anew(self) -> None:
         """Let go of the past: the scene was changed by hand."""
