@@ -294,7 +294,7 @@ class Recorder(LifecycleNode):
             level = 'error'
             problems.insert(0, f'{keeping.waiting} captures wait: {keeping.problem}')
         if keeping.given_up:
-            problems.append(f'{keeping.given_up} captures were lost: the disk refused too long')
+            problems.append(f'{keeping.given_up} captures were lost: they could not be written')
         evicted = sum(recording.ring.evicted.values())
         if evicted:
             problems.append(

@@ -2,7 +2,8 @@
 """Captures → episode folders and the catalogue, on a thread of its own.
 
 A disk that is full or cannot be written delays an episode, it does not lose it: the capture stays
-in memory and is tried again, until so many wait that the oldest must go, which is counted.
+in memory and is tried again, after the others, until so many wait that the oldest must go, which
+is counted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from cosmos_flywheel.capture.episode import write_episode
 from cosmos_flywheel.capture.live.recording import Captured
-from cosmos_flywheel.core.errors import FlywheelError
+from cosmos_flywheel.core.errors import FlywheelError, SchemaError
 from cosmos_flywheel.store.budget import make_room
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
 from cosmos_flywheel.store.episodes import read_episode, sweep
@@ -46,7 +47,7 @@ class Keeping:
     def __init__(self, out: Path, tell: Tell, most_bytes: int | None = None) -> None:
         self.written = 0
         self.given_up = 0
-        """Captures that were never written because too many waited."""
+        """Captures that were never written: too many waited, or no manifest can tell of one."""
         self.removed = 0
         """Episodes that were removed to keep within the budget."""
         self.problem = ''
@@ -92,7 +93,7 @@ class Keeping:
         self._thread.join(patience_s)
 
     def _run(self) -> None:
-        wait_s = FIRST_WAIT_S
+        wait_s, failures = FIRST_WAIT_S, 0
         while True:
             with self._lock:
                 self._lock.wait_for(lambda: self._is_over or self._waiting or self._sessions)
@@ -101,12 +102,17 @@ class Keeping:
                 captured = self._waiting[0] if self._waiting else None
                 session = next(iter(self._sessions.values()), None)
             if self._write(captured) if captured is not None else self._write_hours(session):
-                wait_s = FIRST_WAIT_S
+                wait_s, failures = FIRST_WAIT_S, 0
                 self._let_go(captured, session)
                 continue
+            failures += 1
             with self._lock:
-                if self._is_over:
+                if captured is not None and self._waiting and self._waiting[0] is captured:
+                    self._waiting.rotate(-1)  # whatever is wrong with it, the others go on
+                if self._is_over and failures >= len(self._waiting):
                     return
+                if failures < len(self._waiting):
+                    continue
                 self._lock.wait_for(lambda: self._is_over, wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
@@ -142,13 +148,18 @@ class Keeping:
             if removed:
                 self.removed += len(removed)
                 rebuild(self._out)
-            identity = write_episode(
-                self._out,
-                captured.subject,
-                captured.capture,
-                config_hash=captured.config_hash,
-                run=run,
-            )
+            try:
+                identity = write_episode(
+                    self._out,
+                    captured.subject,
+                    captured.capture,
+                    config_hash=captured.config_hash,
+                    run=run,
+                )
+            except SchemaError as error:  # trying again would not help
+                self.problem = str(error)
+                self.given_up += 1
+                return True
             with Catalogue.open(self._out) as catalogue:
                 catalogue.add_episode(identity)
                 catalogue.assign_clusters([identity])

@@ -275,6 +275,9 @@ class Recording:
 
     def _close(self, incident: Incident | None) -> None:
         if incident is not None:
+            # Time was passed on by the recorder's clock, and a score told of an instant before.
+            start_ns = min(incident.start_ns, incident.onset_ns)
+            incident = replace(incident, start_ns=start_ns)
             self._waiting.append(_Waiting(incident, self._offset_ns))
 
     def _captured(self, waiting: _Waiting) -> Captured:

@@ -14,7 +14,7 @@ from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.live import keeping as module
 from cosmos_flywheel.capture.live.keeping import Keeping
 from cosmos_flywheel.capture.live.recording import Captured, Recording, Session
-from cosmos_flywheel.core.errors import StoreError
+from cosmos_flywheel.core.errors import SchemaError, StoreError
 from cosmos_flywheel.core.ring import Kept, Ring
 from cosmos_flywheel.store.budget import FETCHED
 from cosmos_flywheel.store.catalogue import Catalogue
@@ -166,3 +166,24 @@ def test_hours_that_cannot_be_written_are_tried_again(keep, tmp_path, monkeypatc
     wait_for(lambda: not keeping.problem)
     with Catalogue.open(tmp_path / 'out') as catalogue:
         assert catalogue.watched_hours() == pytest.approx(1 / 60)
+
+
+def test_one_that_cannot_be_written_does_not_keep_others_from_it(keep, told, monkeypatch):
+    spoilt, stuck, sound = captured(100.0), captured(200.0), captured(300.0)
+    errors = {id(spoilt.capture): SchemaError('no order'), id(stuck.capture): StoreError('no')}
+
+    def refusing(out, subject, capture, **options):
+        if id(capture) in errors:
+            raise errors[id(capture)]
+        return write(out, subject, capture, **options)
+
+    write = module.write_episode
+    monkeypatch.setattr(module, 'write_episode', refusing)
+    monkeypatch.setattr(module, 'FIRST_WAIT_S', 0.05)
+    keeping = keep()
+    for one in (spoilt, stuck, sound):
+        keeping.put(one)
+    wait_for(lambda: told)
+    assert (keeping.given_up, keeping.waiting) == (1, 1)
+    errors.clear()
+    wait_for(lambda: len(told) == 2)

@@ -263,3 +263,18 @@ def test_only_time_in_which_something_could_have_alarmed_is_watched():
     session = made.watched()
     assert session.watched_s == pytest.approx(10.0)
     assert (session.bag_id, session.robot, session.duration_s) == ('5' * 64, ROBOT, 1000.0)
+
+
+def test_an_alarm_that_rings_as_the_recording_begins_has_a_window_in_order():
+    made = recording(pre_roll_s=1.0, post_roll_s=0.5)
+    made.pass_time(100 * NS)
+    found = []
+    for tick in range(30):
+        at_s = 100.1 + tick / 10
+        say(made, at_s, tick)
+        made.score(score(at_s - 0.4, 2.0 if tick < 3 else 0.1), round(at_s * NS))
+        found += made.due(round(at_s * NS))
+    (captured,) = found
+    incident = captured.capture.incident
+    assert incident.start_ns <= incident.onset_ns <= incident.end_ns
+    assert incident.onset_ns == round(99.7 * NS)
