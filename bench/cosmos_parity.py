@@ -18,6 +18,7 @@ import torch
 from common import print_table
 
 from cosmos_flywheel.core.domains import DOMAINS
+from cosmos_flywheel.engines.cosmos.canvas import Canvas
 from cosmos_flywheel.engines.cosmos.dims import Dims, VaeDims
 from cosmos_flywheel.engines.cosmos.generation import Generation
 from cosmos_flywheel.engines.cosmos.loop import Loop, Task
@@ -121,18 +122,25 @@ def compare(
         **({} if acts else {'raw_actions': raw}),
         **({'image': frames[:1]} if moves else {'video': frames}),
     )
-    clip, image_size, _, _ = peer._prepare_action_video_conditioning(
+    clip, _, _, _ = peer._prepare_action_video_conditioning(
         [condition.image] if moves else condition.video, 256, CHUNK + 1, 'cpu', torch.float32
     )
-    content = [max(int(s) // 16, 1) for s in image_size[2:]]
+    # The peer brings pictures to multiples of 16 px before it looks for a canvas.
+    seen = peer.video_processor.preprocess_video([condition.image] if moves else condition.video)
+    canvas = Canvas.choose(tuple(seen.shape[-2:]), 256)
+    laid = canvas.lay(seen)
+    if not torch.equal(laid[:, :, : clip.shape[2]], clip[:, :, : laid.shape[2]]):
+        raise SystemExit(f"our canvas of {size} is not the peer's")
     vae = Vae.load(RandomWeights(VAE.shapes()), VAE)
     ours = vae.encode(clip[:, :, :1] if moves else clip)
     theirs = peer._encode_video(clip)
     same = bool(torch.equal(ours[:, :, :1], theirs[:, :, :1]))
-    ours = ours[..., : content[0], : content[1]]
+    ours = ours[..., : canvas.latent[0], : canvas.latent[1]]
     weights = RandomWeights(dims.shapes())
     texts = grab_texts(peer, dims, weights, mode, condition, guidance)
-    task = Task(mode, (theirs.shape[2], *content), CHUNK, known.width, known.id, FPS, guidance)
+    task = Task(
+        mode, (theirs.shape[2], *canvas.latent), CHUNK, known.width, known.id, FPS, guidance
+    )
     loop = Loop(Generation.load(weights, dims), task, texts, make_schedule(STEPS, SHIFT))
     loop.begin(ours, None if acts else raw, loop.draw(3))
     latents, actions = loop.latents().clone(), loop.actions()

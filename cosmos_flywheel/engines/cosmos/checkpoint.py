@@ -115,7 +115,7 @@ class Checkpoint:
         return ShardedWeights(self.folder / 'vae', self.vae_dims.shapes(), device, dtype)
 
     def verify(self, sums: Mapping[str, str]) -> None:
-        """Compare files, by path within the folder, with their SHA-256; EngineError if one parts."""
+        """Compare files, by path within the folder, with SHA-256; EngineError if one differs."""
         for name, wanted in sums.items():
             path = self.folder / name
             if not path.is_file():
