@@ -21,12 +21,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+# The engines' door opens those of the CPU too, whose libraries a bare GPU machine may lack.
+door = ModuleType('cosmos_flywheel.engines')
+door.__path__ = [str(ROOT / 'cosmos_flywheel' / 'engines')]
+sys.modules.setdefault(door.__name__, door)
 
 from cosmos_flywheel.engines.cosmos.cuda import (
     GraphLoop,
