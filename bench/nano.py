@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: E402
 """Cosmos3-Nano in its real size with random weights: seconds per step and per chunk on this GPU.
 
 Forward dynamics of 16 actions, host frame in to 17 host frames out. Needs torch with CUDA, no file
