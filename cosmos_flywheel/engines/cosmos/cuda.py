@@ -130,6 +130,8 @@ class GraphVae:
         where = {'device': like.device, 'dtype': torch.uint8}
         pinned = {'dtype': torch.uint8, 'pin_memory': like.is_cuda}
         frames, rows, columns = latent
+        # Graphs read the weights where they lie, and do not keep them there.
+        self._vae = vae
         self.picture = torch.zeros(*canvas, 3, **where)
         """uint8 RGB on the device, written by `encode`."""
         self.latents = torch.zeros(1, vae.dims.channels, *latent, device=like.device)
