@@ -8,9 +8,10 @@ out, or, where there are fewer than three, the last third of each.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,8 @@ FEWEST_BAGS = 3
 HELD_OUT = 3
 """One bag in so many, and so large a part of each where there are fewer."""
 MOST_TICKS = 3000
-"""Memory: about 0.5 MB a tick. Longer sets are thinned to stretches of this many in all."""
+"""Memory: about 0.5 MB a tick. Longer sets are thinned to stretches of this many in all, while
+they are read: never are twice as many held."""
 LEAST_TICKS = 6 * HORIZONS[-1]
 STRETCH_TICKS = 75
 
@@ -78,8 +80,9 @@ def learn(paths: Sequence[Path], robot: Robot, progress: Progress | None = None)
             f'more nominal bags, or --engine flow'
         )
     model = _fit(learnt, held_out, robot, camera_size, len(paths), progress)
-    seen = frozenset(i for i, share in enumerate(parts) if share == 1)
-    return Learnt(model, seen, 0.0 if seen else parts[0])
+    whole = len(paths) >= FEWEST_BAGS
+    seen = frozenset(i for i, share in enumerate(parts) if whole and share and clips[i])
+    return Learnt(model, seen, 0.0 if whole else parts[0])
 
 
 def _fit(
@@ -110,9 +113,10 @@ def _fit(
 
 
 def read_clips(paths: Sequence[Path], robot: Robot) -> tuple[tuple[int, int], list[list[Clip]]]:
-    """The cameras' size and every bag's clips."""
+    """The cameras' size and every bag's clips; of long sets evenly spread stretches."""
     sizes: dict[Path, tuple[int, int]] = {}
     clips = []
+    every, count = _stride(paths, robot), itertools.count()
     for path in paths:
         with open_bag(path) as source:
             size = first_size(source, robot)
@@ -124,7 +128,7 @@ def read_clips(paths: Sequence[Path], robot: Robot) -> tuple[tuple[int, int], li
             sizes[path] = size
             topics = {name for name, t in source.topics.items() if t.count and t.readable}
             watcher = Watcher(robot, Persistence(LARGE), topics)
-            clips.append(make_clips(_ticks(source, watcher), LARGE))
+            clips.append(make_clips(_stretches(_ticks(source, watcher), count, every), LARGE))
     first = paths[0]
     other = next((p for p in paths if sizes[p] != sizes[first]), None)
     if other is not None:
@@ -134,6 +138,22 @@ def read_clips(paths: Sequence[Path], robot: Robot) -> tuple[tuple[int, int], li
             f'camera'
         )
     return sizes[first], clips
+
+
+def _stride(paths: Sequence[Path], robot: Robot) -> int:
+    """One stretch in so many is learnt from."""
+    seconds = 0.0
+    for path in paths:
+        with open_bag(path) as source:
+            seconds += source.duration_s
+    return max(1, int(seconds * robot.clock.hz / MOST_TICKS))
+
+
+def _stretches(ticks: Iterable[Tick], count: Iterator[int], every: int) -> Iterator[Tick]:
+    """Take the pictures from ticks outside the stretches; they are counted over all bags."""
+    for tick in ticks:
+        is_kept = next(count) // STRETCH_TICKS % every == 0
+        yield tick if is_kept else replace(tick, picture=None)
 
 
 def _ticks(source: BagSource, watcher: Watcher) -> Iterator[Tick]:

@@ -95,6 +95,18 @@ def test_one_bag_is_learnt_from_in_part(nominal):
     assert learning._split(6) == [1, 1, 0, 1, 1, 0]
 
 
+def test_of_long_sets_only_stretches_are_held(nominal, monkeypatch):
+    robot = load_robot('mujoco_push')
+    every = learning.read_clips(nominal[:4], robot)[1]
+    monkeypatch.setattr(learning, 'MOST_TICKS', 100)
+    monkeypatch.setattr(learning, 'STRETCH_TICKS', 20)
+    some = learning.read_clips(nominal[:4], robot)[1]
+    held = sum(len(clip.large) for bag in some for clip in bag)
+    assert 100 <= held <= 200 < sum(len(clip.large) for bag in every for clip in bag)
+    assert all(some)
+    assert {len(clip.large) for bag in some for clip in bag} <= set(range(21))
+
+
 def test_too_little_to_learn_from_is_told(nominal, monkeypatch):
     monkeypatch.setattr(learning, 'require_learning', lambda: None)
     with pytest.raises(ConfigError, match=r'ticks with pictures.*more nominal bags'):
