@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +15,10 @@ for _name in ('OMP', 'OPENBLAS', 'MKL', 'NUMEXPR', 'OPENCV_FOR'):
     os.environ.setdefault(f'{_name}_{_suffix}', '1')
 
 import pytest  # noqa: E402
+
+# A shell without job control starts what runs in the background deaf to Ctrl-C, and so would be
+# every process that a test starts and then interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 
