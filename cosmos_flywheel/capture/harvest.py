@@ -7,10 +7,8 @@ that was cut off goes on where it stopped. One bag that cannot be read does not 
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
@@ -28,15 +26,10 @@ from cosmos_flywheel.capture.analysis import Analysis
 from cosmos_flywheel.capture.episode import Subject, write_episode
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.model import Judge
-from cosmos_flywheel.capture.report.media import MAX_STRIPS, MAX_VIDEOS
 from cosmos_flywheel.capture.report.page import write_report
 from cosmos_flywheel.capture.report.result import BagTrace, EpisodeView, HarvestResult
-from cosmos_flywheel.capture.report.view import (
-    add_clip,
-    add_strip,
-    view_episode,
-)
-from cosmos_flywheel.capture.trace import load_trace, save_trace
+from cosmos_flywheel.capture.report.view import illustrated, view_episode
+from cosmos_flywheel.capture.trace import REPORT, TRACES, load_trace, save_trace
 from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.capture.workers import Progress, Tell, work_all
 from cosmos_flywheel.core.appearance import APPEARANCE
@@ -50,8 +43,6 @@ from cosmos_flywheel.store.connection import CATALOGUE
 from cosmos_flywheel.store.episodes import iter_episodes, sweep
 from cosmos_flywheel.store.records import Cluster, WatchedBag
 
-REPORT = 'report.html'
-TRACES = 'traces'
 PlanOf = Callable[[BagSource], 'Plan']
 
 
@@ -307,20 +298,6 @@ def _views(job: Job, bag: WatchedBag) -> tuple[EpisodeView, ...]:
     return tuple(sorted(views, key=lambda view: view.onset_s))
 
 
-def _illustrate(out: Path, episodes: Sequence[tuple[Job, EpisodeView]]) -> list[EpisodeView]:
-    """Give the strongest episodes their pictures: as many as the report will show, no more."""
-    views = [view for _, view in episodes]
-    strongest = sorted(range(len(views)), key=lambda i: (-views[i].severity, i))
-    for index in strongest[:MAX_STRIPS]:
-        views[index] = add_strip(out, views[index])
-    filmed = [(i, topic) for i in strongest[:MAX_VIDEOS] if (topic := _film_topic(episodes[i][0]))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        clips = pool.map(lambda one: add_clip(out, views[one[0]], one[1]), filmed)
-        for (index, _), view in zip(filmed, clips, strict=True):
-            views[index] = view
-    return views
-
-
 def _film_topic(job: Job) -> str | None:
     camera = job.plan.robot.primary_camera
     return None if camera is None else camera.topic
@@ -338,6 +315,7 @@ def _result(
         for j, w in found
         for v in w.views
     ]
+    cameras = {view.id: _film_topic(job) for job, view in views}
     hashes = sorted({job.config_hash for job, _ in found})
     return HarvestResult(
         robot=', '.join(sorted({job.plan.robot.name for job, _ in found})),
@@ -345,7 +323,7 @@ def _result(
         config_hash=hashes[0] if len(hashes) == 1 else config_hash(hashes),
         calibrated=bool(found) and all(job.plan.judge.calibration for job, _ in found),
         bags=tuple(replace(w.trace, bag=shown[job.path]) for job, w in found),
-        episodes=tuple(_illustrate(out, views)),
+        episodes=tuple(illustrated(out, [v for _, v in views], lambda v: cameras[v.id])),
         unread={shown[path]: why for path, why in unread.items()},
         versions={'cosmos_flywheel': cosmos_flywheel.__version__},
     )

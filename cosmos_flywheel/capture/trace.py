@@ -20,6 +20,9 @@ from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import AnomalyScore, ChannelScore
 from cosmos_flywheel.store.files import storing
 
+REPORT = 'report.html'
+TRACES = 'traces'
+"""What lies beside the episodes: the page, and the scores of every bag."""
 DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)
 
 

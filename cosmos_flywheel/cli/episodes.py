@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cosmos_flywheel.capture.kept import report_kept
 from cosmos_flywheel.cli.cluster_table import cluster_as_json, cluster_lines
 from cosmos_flywheel.cli.episode_story import tell_all
 from cosmos_flywheel.cli.keys import open_keys
@@ -41,6 +42,7 @@ def add_parser(subparsers: Any) -> None:
     _add_clusters(actions)
     _add_show(actions)
     _add_label(actions)
+    _add_report(actions)
     _add_rebuild(actions)
     parser.set_defaults(run=run)
 
@@ -87,6 +89,11 @@ def _add_label(actions: Any) -> None:
     )
     parser.add_argument('--reason', default='', help='why, in your words')
     parser.add_argument('--reviewer', help='who says so (default: your user name)')
+
+
+def _add_report(actions: Any) -> None:
+    parser = _add(actions, 'report', _report, 'draw the page of all that a folder keeps')
+    _add_folder(parser)
 
 
 def _add_rebuild(actions: Any) -> None:
@@ -190,6 +197,11 @@ def _label(args: argparse.Namespace) -> int:
             raise ConfigError(f'say what {args.id} was: one of {", ".join(STATES)}')
         said = catalogue.label(args.id, args.label, reviewer=reviewer, reason=args.reason)
     print(printable(f'{said.episode}: {said.label}, says {said.reviewer}'))
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    print(f'report: {report_kept(args.out)}')
     return 0
 
 

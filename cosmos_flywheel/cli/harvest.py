@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.bags.source import BagSource, find_bags
-from cosmos_flywheel.capture.harvest import REPORT, Plan, PlanOf, harvest, shown_names
+from cosmos_flywheel.capture.harvest import Plan, PlanOf, harvest, shown_names
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.model import DEFAULT_LEVEL, Judge, load_judge
 from cosmos_flywheel.capture.proposal import propose, proposed_robot
 from cosmos_flywheel.capture.report.result import HarvestResult
 from cosmos_flywheel.capture.survey import survey_bag
+from cosmos_flywheel.capture.trace import REPORT
 from cosmos_flywheel.capture.triggers.shipped import find_triggers
 from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.cli.progress import ProgressLine

@@ -16,10 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cosmos_flywheel.capture.kept import report_kept
 from cosmos_flywheel.cli.screen import screen, summary
 from cosmos_flywheel.cli.supervisor import Supervisor
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.nodes.run import need_rclpy
+from cosmos_flywheel.store.episodes import iter_episodes
 from cosmos_flywheel.store.robots import load_robot
 
 SHOW_S, LOG_S = 0.5, 10.0
@@ -82,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
             _watch(args, supervisor, stop)
         finally:
             supervisor.stop()
+    if not args.no_record and any(iter_episodes(args.out)):
+        print(f'report: {report_kept(args.out)}')
     return 0
 
 

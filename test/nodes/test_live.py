@@ -14,6 +14,7 @@ from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.capture.analysis import Analysis
 from cosmos_flywheel.capture.harvest import Plan, harvest
 from cosmos_flywheel.capture.incident import CaptureSettings
+from cosmos_flywheel.capture.kept import gather
 from cosmos_flywheel.capture.model import load_judge
 from cosmos_flywheel.store.episodes import iter_episodes
 from cosmos_flywheel.store.robots import load_robot
@@ -98,6 +99,14 @@ def test_the_recorder_captures_what_a_harvest_captures(graph, root, bag, tmp_pat
     with open_bag(out / live['id'] / 'clip.mcap') as clip, open_bag(bag) as source:
         held = {bytes(source.deserialize(m).data) for m in source.messages({camera})}
         assert all(bytes(clip.deserialize(m).data) in held for m in clip.messages({camera}))
+
+    kept = gather(out)
+    assert [e.id for e in kept.episodes] == [live['id']]
+    assert kept.episodes[0].clip, 'the film is made of the clip'
+    (session,) = kept.bags
+    alarms = {c.name: c.alarms for c in session.channels}
+    assert all(alarms[cause] for cause in live['causes'])
+    assert len(session.times_s) == live['clip']['messages']['/flywheel/score']
 
 
 @pytest.mark.parametrize('namespace', ['', '/r1'])

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import nan
 from pathlib import Path
@@ -13,6 +15,7 @@ from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.bags.stamp import header_stamp_ns
 from cosmos_flywheel.capture.report.evidence import pack_frame
+from cosmos_flywheel.capture.report.media import MAX_STRIPS, MAX_VIDEOS
 from cosmos_flywheel.capture.report.result import (
     ChannelPeak,
     ClipFrame,
@@ -48,6 +51,29 @@ def view_episode(out: Path, episode_id: str) -> EpisodeView:
         },
         folder=episode_id,
     )
+
+
+def illustrated(
+    out: Path, views: Sequence[EpisodeView], camera_of: Callable[[EpisodeView], str | None]
+) -> list[EpisodeView]:
+    """The episodes, the strongest with their pictures: as many as the report will show, no more.
+
+    Args:
+        out: the folder that they lie in.
+        views: in words and numbers.
+        camera_of: the topic that an episode's film is made from, if any.
+
+    """
+    shown = list(views)
+    strongest = sorted(range(len(views)), key=lambda i: (-views[i].severity, i))
+    for index in strongest[:MAX_STRIPS]:
+        shown[index] = add_strip(out, shown[index])
+    filmed = [(i, topic) for i in strongest[:MAX_VIDEOS] if (topic := camera_of(views[i]))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        clips = pool.map(lambda one: add_clip(out, shown[one[0]], one[1]), filmed)
+        for (index, _), view in zip(filmed, clips, strict=True):
+            shown[index] = view
+    return shown
 
 
 def add_strip(out: Path, view: EpisodeView) -> EpisodeView:
