@@ -95,10 +95,12 @@ def load(bench: Bench, work: Path) -> None:
             # As on a robot, every camera is a process of its own.
             plans = [Plan('speak', (topic,), seconds, listeners=1) for topic in topics]
             drivers = [stack.enter_context(Side(plan, work)) for plan in plans]
-            begin_s, peak_mb, begun_cpu_s = time.monotonic(), 0.0, used_s(recorder.pid)
             client = ear.node.create_client(Trigger, '/recorder/capture')
             client.wait_for_service(30)
-            first_s = begin_s + PRE_ROLL_S + 4
+            while not has_begun(ear):
+                ear.listen(0.1)
+            begin_s, peak_mb, begun_cpu_s = time.monotonic(), 0.0, used_s(recorder.pid)
+            first_s = begin_s + PRE_ROLL_S + 1
             group_s = (seconds - 2 * PRE_ROLL_S - 14) / max(1, calls // TOGETHER)
             due = [
                 first_s + group_s * (i // TOGETHER) + APART_S * (i % TOGETHER)
@@ -297,6 +299,12 @@ def node_process(
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
             process.wait(60)
+
+
+def has_begun(ear: Any) -> bool:
+    """Whether the robot's messages reach the recorder: a clip cannot begin before."""
+    name = 'cosmos_flywheel/recorder'
+    return name in ear.statuses and int(values_of(ear, 'recorder')['messages']) > 0
 
 
 def values_of(ear: Any, name: str) -> dict[str, str]:

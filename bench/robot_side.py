@@ -91,7 +91,11 @@ class Side:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
+        self.end()
+
+    def end(self) -> None:
+        """Ask it to end, and wait for that."""
+        if self.runs:
             self._process.send_signal(signal.SIGINT)
         self._process.wait(30)
 
