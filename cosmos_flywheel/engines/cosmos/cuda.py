@@ -22,7 +22,7 @@ from cosmos_flywheel.engines.cosmos.generation import (
     run_layer,
 )
 from cosmos_flywheel.engines.cosmos.loop import Loop, is_exact
-from cosmos_flywheel.engines.cosmos.vae import Stream, Vae
+from cosmos_flywheel.engines.cosmos.vae import PLAIN, Passes, Stream, Vae
 
 Work = Callable[[], Any]
 
@@ -65,14 +65,33 @@ def compiled_layer() -> RunLayer:
     return made
 
 
+def compiled_passes() -> Passes:
+    """The autoencoder's passes through torch.compile: once over memory instead of nine times."""
+    torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
+    enter, leave = (
+        torch.compile(one, dynamic=False, fullgraph=True) for one in (PLAIN.enter, PLAIN.leave)
+    )
+    return Passes(enter, leave, adds_bias=True)
+
+
 class GraphLoop:
     """The steps of a loop as graphs; begin and read the loop itself."""
 
-    def __init__(self, loop: Loop, layer: RunLayer | None = None) -> None:
-        """Record; the loop must have begun, and begins anew afterwards."""
+    def __init__(
+        self, loop: Loop, layer: RunLayer | None = None, *, keeps_exact: bool = True
+    ) -> None:
+        """Record; the loop must have begun, and begins anew afterwards.
+
+        Args:
+            loop: what is recorded.
+            layer: `run_layer`, or what a compiler made of it.
+            keeps_exact: with float8 matrices, whether the first and last steps keep activations
+                of 16 bits.
+
+        """
         self.loop = loop
         loop.layer = layer
-        packed = isinstance(loop.generation.layers[0]['qkv'], tuple)
+        packed = keeps_exact and isinstance(loop.generation.layers[0]['qkv'], tuple)
         self._replays = {
             exact: self._record(exact) for exact in ((False, True) if packed else (False,))
         }
@@ -216,21 +235,19 @@ def to_float8(loop: Loop) -> None:
             weights[name] = quantised(weights[name], top)
 
 
-def channels_last(vae: Vae) -> Vae:
+def channels_last(vae: Vae, passes: Passes = PLAIN) -> Vae:
     """The same autoencoder with its kernels laid out as cuDNN likes them."""
     laid = {
         5: torch.channels_last_3d,
         4: torch.channels_last,
     }
-    return Vae(
-        vae.dims,
-        {
-            name: tensor.to(memory_format=laid[tensor.ndim])
-            if name.endswith('weight') and tensor.ndim in laid
-            else tensor
-            for name, tensor in vae.tensors.items()
-        },
-    )
+    tensors = {
+        name: tensor.to(memory_format=laid[tensor.ndim])
+        if name.endswith('weight') and tensor.ndim in laid
+        else tensor
+        for name, tensor in vae.tensors.items()
+    }
+    return Vae(vae.dims, tensors, passes)
 
 
 def whole_size_gb(generation: Generation) -> float:

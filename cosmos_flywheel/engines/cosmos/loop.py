@@ -23,9 +23,9 @@ from cosmos_flywheel.engines.cosmos.rotary import turns, world_places
 from cosmos_flywheel.engines.cosmos.sampler import Schedule
 
 MODES = ('forward_dynamics', 'inverse_dynamics', 'policy')
-EXACT_FIRST, EXACT_LAST = 3, 3
-"""Steps at both ends whose activations stay 16 bits wide in float8 (diffusers 0.42.1,
-`mixed_precision.py`)."""
+EXACT_ENDS, EXACT_SHARE = 3, 0.1
+"""Steps at each end whose activations stay 16 bits wide in float8 (diffusers 0.42.1,
+`mixed_precision.py`), and, so that few steps keep something of float8, their largest share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,4 +270,5 @@ class Loop:
 
 def is_exact(step: int, steps: int) -> bool:
     """Whether a step keeps 16 bits of activations when matrices are float8."""
-    return step < EXACT_FIRST or step >= steps - EXACT_LAST
+    ends = min(EXACT_ENDS, max(1, round(EXACT_SHARE * steps)))
+    return step < ends or step >= steps - ends

@@ -8,8 +8,9 @@ Each convolution in time remembers its last two frames; before the first there w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,41 @@ SCALE = 16
 Memory = dict[str, Tensor]
 
 
+def normed(x: Tensor, gamma: Tensor) -> Tensor:
+    """Root mean square over channels, in float32, times gamma."""
+    return functional.normalize(x.float(), dim=1).to(x.dtype) * x.shape[1] ** 0.5 * gamma
+
+
+def enter(x: Tensor, bias: Tensor | None, gamma: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """Bias of the convolution before, norm and SiLU, and the two frames before laid in front.
+
+    Returns:
+        What the next convolution sees, and its last two frames, to be remembered.
+
+    """
+    x = x if bias is None else x + bias.view(-1, 1, 1, 1)
+    joined = torch.cat([before, functional.silu(normed(x, gamma))], 2)
+    return joined, joined[:, :, -2:].clone()
+
+
+def leave(x: Tensor, bias: Tensor | None, kept: Tensor) -> Tensor:
+    """Bias of the convolution before, and what went round a block."""
+    return (x if bias is None else x + bias.view(-1, 1, 1, 1)) + kept
+
+
+class Passes(NamedTuple):
+    """What goes over memory between convolutions: pure functions, apart for a compiler."""
+
+    enter: Callable[..., tuple[Tensor, Tensor]] = enter
+    leave: Callable[..., Tensor] = leave
+    adds_bias: bool = False
+    """Whether they add the biases of convolutions, which otherwise do that themselves: one pass
+    less, and other bits."""
+
+
+PLAIN = Passes()
+
+
 @dataclass(slots=True)
 class Stream:
     """What an encoder or decoder remembers between groups of frames."""
@@ -40,6 +76,7 @@ class Vae:
 
     dims: VaeDims
     tensors: dict[str, Tensor]
+    passes: Passes = PLAIN
 
     @classmethod
     def load(cls, weights: Weights, dims: VaeDims) -> Vae:
@@ -105,8 +142,9 @@ class Vae:
         if name == 'decoder':
             for index in range(len(self.dims.multiples)):
                 x = self._up(index, x, stream)
-        x = functional.silu(self._norm(f'{name}.norm_out', x))
-        return self._conv(f'{name}.conv_out', x, stream)
+        seen = self._enter(f'{name}.norm_out', f'{name}.conv_out', x, None, stream)
+        weight, bias = self._pair(f'{name}.conv_out')
+        return functional.conv3d(seen, weight, bias, padding=(0, 1, 1))
 
     def _down(self, index: int, x: Tensor, stream: Stream) -> Tensor:
         name, before = f'encoder.down_blocks.{index}', x
@@ -147,16 +185,34 @@ class Vae:
         kept = x
         if f'{name}.conv_shortcut.weight' in self.tensors:
             kept = self._plain_conv(f'{name}.conv_shortcut', x)
+        left = None
         for part in ('1', '2'):
-            x = functional.silu(self._norm(f'{name}.norm{part}', x))
-            x = self._conv(f'{name}.conv{part}', x, stream)
-        return x + kept
+            seen = self._enter(f'{name}.norm{part}', f'{name}.conv{part}', x, left, stream)
+            weight, bias = self._pair(f'{name}.conv{part}')
+            own, left = (None, bias) if self.passes.adds_bias else (bias, None)
+            x = functional.conv3d(seen, weight, own, padding=(0, 1, 1))
+        return self.passes.leave(x, left, kept)
+
+    def _enter(
+        self, norm: str, conv: str, x: Tensor, bias: Tensor | None, stream: Stream
+    ) -> Tensor:
+        """What a convolution after a norm sees; the stream remembers its last frames."""
+        before = self._before(conv, x, stream)
+        seen, stream.memory[conv] = self.passes.enter(
+            x, bias, self.tensors[f'{norm}.gamma'], before
+        )
+        return seen
+
+    def _before(self, name: str, x: Tensor, stream: Stream) -> Tensor:
+        """The two frames before of a convolution."""
+        before = stream.memory.get(name)
+        return x.new_zeros((*x.shape[:2], 2, *x.shape[3:])) if before is None else before
 
     def _attend(self, name: str, x: Tensor) -> Tensor:
         """Attention of one head within each frame."""
         frames = _frames(x)
         count, channels, height, width = frames.shape
-        seen = self._conv2d(f'{name}.to_qkv', self._norm(f'{name}.norm', frames))
+        seen = self._conv2d(f'{name}.to_qkv', normed(frames, self.tensors[f'{name}.norm.gamma']))
         heads = seen.reshape(count, 1, 3 * channels, -1).permute(0, 1, 3, 2).contiguous()
         out = functional.scaled_dot_product_attention(*heads.chunk(3, -1))
         out = out.squeeze(1).permute(0, 2, 1).reshape(count, channels, height, width)
@@ -164,10 +220,7 @@ class Vae:
 
     def _conv(self, name: str, x: Tensor, stream: Stream) -> Tensor:
         """A convolution of three frames: this one and the two before."""
-        before = stream.memory.get(name)
-        if before is None:
-            before = x.new_zeros((*x.shape[:2], 2, *x.shape[3:]))
-        joined = torch.cat([before, x], 2)
+        joined = torch.cat([self._before(name, x, stream), x], 2)
         stream.memory[name] = joined[:, :, -2:].clone()
         weight, bias = self._pair(name)
         around = weight.shape[-1] // 2
@@ -181,11 +234,6 @@ class Vae:
 
     def _pair(self, name: str) -> tuple[Tensor, Tensor]:
         return self.tensors[f'{name}.weight'], self.tensors[f'{name}.bias']
-
-    def _norm(self, name: str, x: Tensor) -> Tensor:
-        """Root mean square over channels, in float32."""
-        gamma = self.tensors[f'{name}.gamma']
-        return functional.normalize(x.float(), dim=1).to(x.dtype) * x.shape[1] ** 0.5 * gamma
 
 
 def _frames(x: Tensor) -> Tensor:
