@@ -7,6 +7,7 @@ leave while later ones are decoded. Replaying costs the host nothing per kernel.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +35,20 @@ def require_cuda() -> None:
     built = torch.version.cuda
     remedy = 'update its driver' if built else 'install a torch built for CUDA'
     raise EngineError(f'torch {torch.__version__} sees no NVIDIA GPU; {remedy}, or take eager')
+
+
+def limit_memory(most_gb: float) -> None:
+    """Let torch take no more of the GPU's memory: the rest is for perception, or the policy.
+
+    Raises:
+        EngineError: the limit is not above 0, or there is no GPU.
+
+    """
+    require_cuda()
+    if not most_gb > 0:
+        raise EngineError(f'a limit of {most_gb:g} GB leaves nothing; give more than 0')
+    whole = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, most_gb * 1e9 / whole))
 
 
 def record(work: Work, pool: Any = None) -> tuple[Work, Any, Any]:
@@ -78,7 +93,12 @@ class GraphLoop:
     """The steps of a loop as graphs; begin and read the loop itself."""
 
     def __init__(
-        self, loop: Loop, layer: RunLayer | None = None, *, keeps_exact: bool = True
+        self,
+        loop: Loop,
+        layer: RunLayer | None = None,
+        *,
+        keeps_exact: bool = True,
+        duty: float = 1.0,
     ) -> None:
         """Record; the loop must have begun, and begins anew afterwards.
 
@@ -87,9 +107,16 @@ class GraphLoop:
             layer: `run_layer`, or what a compiler made of it.
             keeps_exact: with float8 matrices, whether the first and last steps keep activations
                 of 16 bits.
+            duty: share of the time that steps may keep the GPU busy, above 0, at most 1; below 1
+                each step is waited for, and followed by a rest in which others have the GPU.
+
+        Raises:
+            EngineError: the duty is out of range.
 
         """
-        self.loop = loop
+        if not 0 < duty <= 1:
+            raise EngineError(f'a duty of {duty:g} cannot be kept; give more than 0, at most 1')
+        self.loop, self._duty = loop, duty
         loop.layer = layer
         packed = keeps_exact and isinstance(loop.generation.layers[0]['qkv'], tuple)
         self._replays = {
@@ -131,9 +158,19 @@ class GraphLoop:
         return replay
 
     def run(self) -> None:
-        """All steps, without waiting for them."""
+        """All steps; without waiting for them, unless others are to have the GPU in between."""
         for replay in self._order:
-            replay()
+            if self._duty == 1:
+                replay()
+            else:
+                self._work_and_rest(replay)
+
+    def _work_and_rest(self, replay: Work) -> None:
+        begun_s = time.perf_counter()
+        replay()
+        if torch.cuda.is_available():
+            torch.cuda.current_stream().synchronize()
+        time.sleep((time.perf_counter() - begun_s) * (1 / self._duty - 1))
 
     def step(self, exact: bool = False) -> None:
         """One step alone, at whatever index the loop is."""
