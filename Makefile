@@ -29,19 +29,24 @@ setup: .venv/installed
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
 	@touch $@
 
-# What fitting engine local needs beside the lock; running a fitted model needs neither.
+# What fitting engine local needs beside the lock, which running a fitted model does not; and the
+# peer that engine cosmos is held against.
 learn: .venv/learn
 .venv/learn: .venv/installed
-	@echo 'adding torch and onnx …'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 onnx
+	@echo 'adding torch, onnx and diffusers …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 onnx \
+	    diffusers==0.42.1 transformers
 	@touch $@
 
 demo: setup
 	$(FLYWHEEL) harvest $(DEMO)/bags --model demo/model --out demo/out/episodes
+	$(BIN)/python demo/live.py
 
-# The model that the demo ships; five minutes, and torch.
+# The models that the demo ships; half an hour, and torch.
 demo-model: learn
 	env -u OMP_NUM_THREADS $(FLYWHEEL) fit $(DEMO)/nominal --robot mujoco_push -o demo/model --force
+	env -u OMP_NUM_THREADS $(BIN)/python bench/live_detection.py --only sim_arm --runs 0 --minutes 0
+	cp -r bench/out/live_models/sim_arm demo/
 
 test: setup lint
 	$(BIN)/python -m pytest
@@ -56,7 +61,7 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: learn
-	set -e; for bench in $(filter-out bench/common.py bench/listening.py bench/robot_side.py bench/streams.py,$(wildcard bench/*.py)); do echo "== $$bench"; $(BIN)/python $$bench --quick; done
+	set -e; for bench in $(filter-out bench/common.py bench/gpu_neighbour.py bench/listening.py bench/nano.py bench/pycuda_doors.py bench/robot_side.py bench/streams.py,$(wildcard bench/*.py)); do echo "== $$bench"; $(BIN)/python $$bench --quick; done
 
 # After a change of the requirements in setup.cfg.
 lock:

@@ -47,8 +47,9 @@ def made(text: Text, task: Task = TASK, steps: int = 4) -> Loop:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec('diffusers') is None, reason='diffusers is not here')
-def test_the_loop_gives_what_diffusers_gives(root, monkeypatch):
+def test_the_loop_gives_what_diffusers_gives(root, monkeypatch, need):
+    if importlib.util.find_spec('diffusers') is None:
+        need('cosmos', 'diffusers is not installed: `make learn`')
     monkeypatch.setattr(sys, 'path', [str(root / 'bench'), *sys.path])
     import cosmos_parity as bench
 
