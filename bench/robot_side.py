@@ -197,6 +197,7 @@ def hear(plan: Plan) -> dict[str, Account]:
 
     for topic in plan.topics:
         hear_topic(topic)
+    node.create_timer(0.2, lambda: None)  # a silent graph must not keep an interrupt waiting
     with contextlib.suppress(KeyboardInterrupt):
         rclpy.spin(node)
     node.destroy_node()
