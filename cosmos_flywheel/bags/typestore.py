@@ -30,6 +30,8 @@ _IDENTIFIER = re.compile(r'[A-Za-z_]\w*', re.ASCII)
 _BASE_NAME = re.compile(r'[a-z]+\d*', re.ASCII)
 _IDL_RULE = '=' * 80 + '\n'
 _MAX_DEPTH = 32
+CDR_PADDING = 3
+"""Bytes that writers may add to make a message a multiple of four."""
 
 Definitions = MutableMapping[str, Any]
 
@@ -65,9 +67,33 @@ class MessageTypes:
         try:
             if message.msgtype in self._ros1:
                 return self._store.deserialize_ros1(message.data, message.msgtype)
-            return self._store.deserialize_cdr(message.data, message.msgtype)
-        except (SerdeError, ArithmeticError, IndexError, MemoryError, ValueError) as error:
+            return self._from_cdr(message)
+        except (
+            SerdeError,
+            struct.error,
+            ArithmeticError,
+            IndexError,
+            MemoryError,
+            ValueError,
+        ) as error:
             raise BagError(f'{where} of {len(message.data)} bytes is corrupt ({error})') from error
+
+    def _from_cdr(self, message: RawMessage) -> Any:
+        """As the store does it, but some bytes may follow the message.
+
+        `rclpy.serialization.serialize_message` leaves as many as its estimate of the size was too
+        high: four for each empty sequence of doubles, such as an unused `effort`. The sequence's
+        count takes four itself, so that they are never more than the message.
+        """
+        if bytes(message.data[:2]) not in (b'\x00\x00', b'\x00\x01'):
+            raise ValueError('unknown CDR encapsulation')
+        kind = self._store.get_msgdef(message.msgtype)
+        read = kind.deserialize_cdr_le if message.data[1] else kind.deserialize_cdr_be
+        content = message.data[4:]
+        found, length = read(content, 0, kind.cls, self._store)
+        if len(content) - length > length + CDR_PADDING:
+            raise ValueError(f'only {length} of {len(content)} bytes are of its definition')
+        return found
 
     def stamp_ns(self, message: RawMessage) -> int | None:
         """The header stamp, read from the bytes alone; None where there is none or it is zero."""

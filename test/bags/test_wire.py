@@ -48,6 +48,26 @@ def test_a_common_type_needs_no_definition():
     assert message.header.stamp.sec == 7
 
 
+def test_bytes_after_a_message_are_let_be():
+    data = cdr('sensor_msgs/msg/JointState', joint_state) + b'\xd0\x1c\xdf\xef' * 2
+    message = WireTypes([]).deserialize('/joints', 'sensor_msgs/msg/JointState', 1, data)
+    assert message.position.tolist() == [0.25]
+    assert message.effort.size == 0
+
+
+@pytest.mark.ros
+def test_what_rclpy_serializes_is_read_also_with_empty_sequences():
+    from rclpy.serialization import serialize_message
+    from sensor_msgs.msg import JointState
+
+    data = serialize_message(
+        JointState(name=['a', 'b'], position=[0.25, 0.5], velocity=[1.0, 2.0])
+    )
+    message = WireTypes([]).deserialize('/joints', 'sensor_msgs/msg/JointState', 1, data)
+    assert message.position.tolist() == [0.25, 0.5]
+    assert message.velocity.tolist() == [1.0, 2.0]
+
+
 def test_an_installed_type_is_found_with_the_types_it_holds(prefix):
     def wheel(types):
         return types['rover/msg/Wheel'](
