@@ -8,18 +8,22 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
 from cosmos_flywheel.capture.fit import fit_judge
 from cosmos_flywheel.capture.model import require_free, save_judge
+from cosmos_flywheel.capture.statistics import Statistics, action_statistics
 from cosmos_flywheel.cli.progress import ProgressLine
-from cosmos_flywheel.cli.table import amount, table
+from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.calibration import Calibration
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.promise import BUDGET_PER_HOUR
 from cosmos_flywheel.engines import LEVELS
 from cosmos_flywheel.store.robots import load_robot
+
+WIDTH = 96
 
 
 def add_parser(subparsers: Any) -> None:
@@ -40,7 +44,12 @@ def add_parser(subparsers: Any) -> None:
         default=LEVELS[0],
         help='which engine predicts (default: %(default)s, which needs torch to fit)',
     )
-    parser.add_argument('-o', '--out', type=Path, required=True, help='the model folder to write')
+    parser.add_argument('-o', '--out', type=Path, help='the model folder to write')
+    parser.add_argument(
+        '--stats',
+        action='store_true',
+        help='fit nothing: print quantiles of the action, for the normaliser of the robot file',
+    )
     parser.add_argument('--force', action='store_true', help='replace a model that is there')
     parser.add_argument(
         '--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one a core)'
@@ -61,6 +70,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--workers {args.workers}: give at least 1')
     if not 0 < args.budget < math.inf:
         raise ConfigError(f'--budget {args.budget:g}: give a number above 0, such as 1')
+    if args.stats:
+        found = action_statistics(find_bags(args.bags), load_robot(args.robot))
+        print('\n'.join(_normaliser_lines(found)))
+        return 0
+    if args.out is None:
+        raise ConfigError('-o is not given; name the model folder to write')
     if not args.force:
         require_free(args.out)
     robot = load_robot(args.robot)
@@ -84,6 +99,15 @@ def run(args: argparse.Namespace) -> int:
     print('\n'.join(_lines(calibration)))
     print(f'model: {path.parent}')
     return 0
+
+
+def _normaliser_lines(found: Statistics) -> Iterator[str]:
+    """YAML to paste under `action:`."""
+    yield f'  # 1 % and 99 % of {found.steps} steps in {found.bags} bags.'
+    yield from (f'  # {line}' for line in wrap(', '.join(map(printable, found.names)), WIDTH))
+    yield '  normaliser:'
+    for key, values in (('q01', found.q01), ('q99', found.q99)):
+        yield f'    {key}: [{", ".join(f"{value:.6g}" for value in values)}]'
 
 
 def _lines(calibration: Calibration) -> Iterator[str]:

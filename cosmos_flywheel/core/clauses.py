@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cosmos_flywheel.core.domains import DOMAINS, RESOLUTION_TIERS, VIEW_POINTS, Domain
+from cosmos_flywheel.core.domains import (
+    DOMAIN_KEYS,
+    DOMAINS,
+    RESOLUTION_TIERS,
+    VIEW_POINTS,
+    Domain,
+    own_domain,
+)
 from cosmos_flywheel.core.fields import POSE
 from cosmos_flywheel.core.normaliser import QuantileNormaliser
 from cosmos_flywheel.core.settings import Section, nearest
@@ -106,6 +113,13 @@ class Cosmos:
     resolution_tier: int
     pose: tuple[str, ...]
     """State elements that are the flange pose: x, y, z, qx, qy, qz, qw."""
+    own_domain: Domain | None = None
+    """The domain, where the robot file defines it; None for one of `DOMAINS`."""
+
+    @property
+    def known_domain(self) -> Domain | None:
+        """The domain, whoever defines it; None for a robot of local engines only."""
+        return self.own_domain or DOMAINS.get(self.domain)
 
 
 def clock_from(section: Section) -> Clock:
@@ -141,19 +155,19 @@ def cameras_from(section: Section) -> tuple[Camera, ...]:
 
 def cosmos_from(section: Section, state_names: tuple[str, ...]) -> Cosmos:
     """Read `cosmos`; what it leaves out comes from the domain's training."""
-    name = section.choice('domain', ('none', *DOMAINS), 'none')
-    domain = DOMAINS.get(name)
+    domain = _domain(section)
     usual_fps, usual_chunk = (domain.fps, domain.chunk) if domain else (None, None)
     tier = section.whole('resolution_tier', DEFAULT_TIER)
     if tier not in RESOLUTION_TIERS:
         raise section.error('resolution_tier', f'is {tier}; write one of {RESOLUTION_TIERS}')
     return Cosmos(
-        domain='' if domain is None else name,
+        domain='' if domain is None else domain.name,
         view_layout=section.choice('view_layout', VIEW_POINTS, 'third_person_view'),
         fps=section.number('fps', above=0) if 'fps' in section else usual_fps,
         chunk=section.whole('chunk') if 'chunk' in section else usual_chunk,
         resolution_tier=tier,
         pose=_pose_elements(section, state_names),
+        own_domain=None if domain is None or domain.name in DOMAINS else domain,
     )
 
 
@@ -165,8 +179,14 @@ def action_from(section: Section, names: tuple[str, ...], domain: Domain | None)
         rotation=section.choice('rotation', ROTATIONS, 'none'),
         rate_hz=section.number('rate_hz', above=0) if 'rate_hz' in section else None,
         gripper=_gripper(section, names) if 'gripper' in section else None,
-        normaliser=_normaliser(section, domain),
+        normaliser=_normaliser(section, len(names) if domain is None else domain.width, domain),
     )
+
+
+def _domain(section: Section) -> Domain | None:
+    if isinstance(section.raw('domain'), Mapping):
+        return own_domain(section.section('domain', DOMAIN_KEYS))
+    return DOMAINS.get(section.choice('domain', ('none', *DOMAINS), 'none'))
 
 
 def _pose_elements(section: Section, state_names: tuple[str, ...]) -> tuple[str, ...]:
@@ -190,9 +210,9 @@ def _gripper(section: Section, names: tuple[str, ...]) -> Gripper:
     return Gripper(name, closed, opened)
 
 
-def _normaliser(section: Section, domain: Domain | None) -> QuantileNormaliser | None:
+def _normaliser(section: Section, width: int, domain: Domain | None) -> QuantileNormaliser | None:
     if isinstance(section.raw('normaliser', 'none'), Mapping):
-        return _own_normaliser(section.section('normaliser', ('q01', 'q99', 'clamp')))
+        return _own_normaliser(section.section('normaliser', ('q01', 'q99', 'clamp')), width)
     if section.choice('normaliser', NORMALISERS, 'none') == 'none':
         return None
     if domain is None or domain.normaliser is None:
@@ -202,8 +222,13 @@ def _normaliser(section: Section, domain: Domain | None) -> QuantileNormaliser |
     return domain.normaliser
 
 
-def _own_normaliser(section: Section) -> QuantileNormaliser:
+def _own_normaliser(section: Section, width: int) -> QuantileNormaliser:
     low, high = section.numbers('q01'), section.numbers('q99')
     if len(low) != len(high):
         raise section.error('q99', f'holds {len(high)} numbers and q01 {len(low)}; give as many')
+    if len(low) != width:
+        raise section.error(
+            'q01', f'holds {len(low)} numbers for actions of {width}; compute both with '
+            '`flywheel fit --stats`'
+        )  # fmt: skip
     return QuantileNormaliser(low, high, section.truth('clamp', True))

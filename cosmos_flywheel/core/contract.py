@@ -24,7 +24,7 @@ from cosmos_flywheel.core.clauses import (
     clock_from,
     cosmos_from,
 )
-from cosmos_flywheel.core.domains import DOMAINS, Domain
+from cosmos_flywheel.core.domains import Domain
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.lineage import config_hash
 from cosmos_flywheel.core.outcome import Outcome, outcomes_from
@@ -106,7 +106,7 @@ class Robot:
     @property
     def domain(self) -> Domain | None:
         """The Cosmos domain; None where only local engines know this robot."""
-        return DOMAINS[self.cosmos.domain] if self.cosmos.domain else None
+        return self.cosmos.known_domain
 
     def config_hash(self) -> str:
         """64 hex digits of everything above, whatever the file's path, order and comments."""
@@ -170,7 +170,7 @@ def _robot(section: Section, read_text: ReadText) -> Robot:
     if not (cameras or state_sources or action_sources):
         raise section.error('cameras', 'and state and action are empty; name at least one topic')
     cosmos = cosmos_from(section.section('cosmos', _COSMOS_KEYS), _names(state_sources))
-    contract = action_from(action, _names(action_sources), DOMAINS.get(cosmos.domain))
+    contract = action_from(action, _names(action_sources), cosmos.known_domain)
     return Robot(
         name=section.text('name'),
         task=section.text('task', ''),

@@ -25,11 +25,17 @@ from cosmos_flywheel.core.rotation import (
     pose_from_parts,
     rot6d_from_matrix,
 )
+from cosmos_flywheel.core.settings import Section
 
 Rows = tuple[tuple[float, float, float], ...]
 
 VIEW_POINTS = ('ego_view', 'third_person_view', 'wrist_view', 'concat_view')
 RESOLUTION_TIERS = (256, 480, 704, 720)
+SLOTS = 32
+"""Ids that a checkpoint has room for; 0 is `no_action` (cosmos-framework, `domain_utils.py`)."""
+VECTOR = ('tx', 'ty', 'tz', 'r0', 'r1', 'r2', 'r3', 'r4', 'r5', 'openness')
+"""What `Domain.vector` builds: metres, rot6d, and 0 closed … 1 open."""
+DOMAIN_KEYS = ('name', 'id', 'width', 'tool_rotation')
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,42 @@ class Domain:
                 f'domain {self.name}: its action vector is not built here; built: {built}'
             )
         return pose_from_parts(np.zeros(3), np.array(self.tool_rotation))
+
+
+def own_domain(section: Section) -> Domain:
+    """Read a domain that the robot file itself defines, for a checkpoint post-trained on it.
+
+    Raises:
+        ConfigError: its id has no slot, its name is taken, or its rotation is none.
+
+    """
+    name, slot, width = section.text('name'), section.whole('id'), section.whole('width')
+    if name == 'none' or name in DOMAINS:
+        raise section.error('name', f'is {name!r}, which is known already; write "domain: {name}"')
+    if slot >= SLOTS:
+        raise section.error('id', f'is {slot}; the model has slots 1 to {SLOTS - 1}')
+    tool = _tool_rotation(section) if 'tool_rotation' in section else None
+    if tool is not None and width != len(VECTOR):
+        raise section.error(
+            'width', f'is {width}, but tool_rotation builds {len(VECTOR)} numbers '
+            f'({", ".join(VECTOR)}); write {len(VECTOR)}, or leave tool_rotation out'
+        )  # fmt: skip
+    return Domain(name, slot, width, tool_rotation=tool)
+
+
+def _tool_rotation(section: Section) -> Rows:
+    try:
+        rows = np.array(section.raw('tool_rotation'), np.float64)
+    except (TypeError, ValueError):
+        rows = np.empty(0)
+    is_turn = rows.shape == (3, 3) and np.allclose(rows @ rows.T, np.eye(3), atol=1e-3)
+    if not is_turn or np.linalg.det(rows) < 0:
+        raise section.error(
+            'tool_rotation', f'is {section.raw("tool_rotation")!r}; write three rows of a '
+            'rotation, such as [[0, -1, 0], [1, 0, 0], [0, 0, 1]]'
+        )  # fmt: skip
+    first, second, third = ((float(x), float(y), float(z)) for x, y, z in rows)
+    return first, second, third
 
 
 DROID_QUANTILES = QuantileNormaliser(

@@ -43,6 +43,13 @@ ARM = {
     },
 }
 
+OWN = {
+    'name': 'my_arm',
+    'id': 30,
+    'width': 10,
+    'tool_rotation': [[0, 1, 0], [-1, 0, 0], [0, 0, 1]],
+}
+
 
 def changed(path: str, value: object) -> dict:
     """ARM with one value replaced; None removes the key."""
@@ -124,6 +131,12 @@ def test_a_picture_only_robot_and_a_state_only_robot_are_robots():
         ('cosmos', {'domain': 'droid'}, "did you mean 'droid_lerobot'"),
         ('cosmos', {'resolution_tier': 512}, '256, 480, 704, 720'),
         ('cosmos', {'pose': ['a', 'b']}, 'names 2 elements'),
+        ('action.normaliser', {'q01': [0], 'q99': [1]}, r'1 numbers for actions of 3; compute'),
+        ('cosmos', {'domain': {'name': 'av', 'id': 9, 'width': 2}}, 'write "domain: av"'),
+        ('cosmos', {'domain': {'name': 'n', 'id': 32, 'width': 2}}, 'slots 1 to 31'),
+        ('cosmos', {'domain': {'name': 'n', 'id': 9}}, r'cosmos\.domain\.width is missing'),
+        ('cosmos', {'domain': {**OWN, 'width': 7}}, 'tool_rotation builds 10 numbers'),
+        ('cosmos', {'domain': {**OWN, 'tool_rotation': [[1, 0, 0]]}}, 'three rows of a rotation'),
     ],
 )  # fmt: skip
 def test_an_error_names_the_file_the_key_the_value_and_the_remedy(path, value, message):
@@ -244,6 +257,20 @@ def test_the_robots_are_shipped():
     assert load_robot('droid').domain.id == 8
     assert load_robot('g1').domain is None
     assert len(load_robot('g1').tracking_pairs) == 26
+
+
+def test_a_robot_file_defines_a_domain_of_its_own_with_statistics():
+    flange = {'topic': '/pose', 'field': 'pose'}
+    own = {**ARM, 'state': [flange], 'cosmos': {'domain': OWN, 'fps': 12}}
+    own['action'] = {**ARM['action'], 'normaliser': {'q01': [-2.0] * 10, 'q99': [2.0] * 10}}
+    check(own, 'robot-v1')
+    robot = Robot.from_mapping(own)
+    assert (robot.cosmos.domain, robot.domain.id, robot.domain.width) == ('my_arm', 30, 10)
+    path = np.stack([np.eye(4)] * 2)
+    path[1, :3, 3] = [0.01, 0.02, 0.03]
+    built = robot.model_vector(path, [0])
+    np.testing.assert_allclose(built[0, [0, 1, 2, 9]], [-0.01, 0.005, 0.015, 0.5], atol=1e-6)
+    assert ForkingPickler.loads(ForkingPickler.dumps(robot)) == robot
 
 
 def test_the_same_robot_elsewhere_has_the_same_hash(tmp_path):
