@@ -29,13 +29,14 @@ setup: .venv/installed
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation --no-deps --editable .
 	@touch $@
 
-# What fitting engine local needs beside the lock, which running a fitted model does not; and the
-# peer that engine cosmos is held against.
+# What fitting engine local needs beside the lock, which running a fitted model does not; the peer
+# that engine cosmos is held against; and TensorRT for RTX, which builds engines without a GPU.
 learn: .venv/learn
-.venv/learn: .venv/installed
-	@echo 'adding torch, onnx and diffusers …'
+.venv/learn: .venv/installed Makefile
+	@echo 'adding torch, onnx, diffusers and TensorRT …'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 onnx \
-	    diffusers==0.42.1 transformers
+	    onnxscript==0.7.2 diffusers==0.42.1 transformers \
+	    tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-rtx-cu13-bindings==1.7.1.116
 	@touch $@
 
 demo: setup

@@ -17,7 +17,7 @@ from cosmos_flywheel.engines.cosmos.sampler import make_schedule
 from cosmos_flywheel.engines.cosmos.vae import Stream, Vae
 from cosmos_flywheel.engines.cosmos.weights import RandomWeights
 from cosmos_flywheel.engines.tensorrt.card import Card
-from cosmos_flywheel.engines.tensorrt.runtime import Form
+from cosmos_flywheel.engines.tensorrt.form import Form
 
 CANVAS = (64, 96)
 VAE = VaeDims(base=8, decoder_base=8, blocks=1)
@@ -40,7 +40,7 @@ def measure_doors(figures: dict[str, Any], bars: dict[str, bool]) -> None:
 
 def goes_round(card: Card) -> bool:
     """Pinned to the device to pinned."""
-    form = Form((COUNT,), torch.float32)
+    form = Form((COUNT,), 'float32')
     there, back = card.pinned(form), card.pinned(form)
     there.copy_(torch.rand(COUNT))
     back.fill_(-1)
@@ -52,7 +52,7 @@ def goes_round(card: Card) -> bool:
 
 def shares_stream(card: Card) -> bool:
     """What torch computes there is done when pycuda says that the stream is empty."""
-    shown = card.pinned(Form((COUNT,), torch.float32))
+    shown = card.pinned(Form((COUNT,), 'float32'))
     with card.working():
         same = torch.cuda.current_stream().cuda_stream == card.handle
         x = torch.arange(COUNT, device='cuda', dtype=torch.float32)
@@ -64,11 +64,11 @@ def shares_stream(card: Card) -> bool:
 def loop_is_same(card: Card) -> bool:
     """A chunk from a picture in pycuda's memory on pycuda's stream, beside torch's own."""
     picture = torch.randint(0, 256, (*CANVAS, 3), dtype=torch.uint8)
-    ours = card.pinned(Form(tuple(picture.shape), torch.uint8))
+    ours = card.pinned(Form(tuple(picture.shape), 'uint8'))
     ours.copy_(picture)
     loop, vae = made()
     expected = predicted(loop, vae, picture.pin_memory()).cpu()
-    shown = card.pinned(Form(tuple(expected.shape), torch.float32))
+    shown = card.pinned(Form(tuple(expected.shape), 'float32'))
     with card.working():
         shown.copy_(predicted(loop, vae, ours), non_blocking=True)
     card.wait()

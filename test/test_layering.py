@@ -38,6 +38,9 @@ AT_HOME = {
     'av': {'video'},
     'torch': {'engines', 'sim', 'generate', 'validate'},
     'tensorrt': {'engines'},
+    'tensorrt_rtx': {'engines'},
+    'tensorrt_rtx_bindings': {'engines'},
+    'onnxscript': {'engines'},
     'pycuda': {'engines'},
     'sqlite3': {'store', 'bags'},
 }

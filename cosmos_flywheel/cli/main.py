@@ -20,6 +20,7 @@ VERBS: Mapping[str, str] = {
     'episodes': 'list, show and label what was found',
     'inspect': 'look a bag over: topics, rates, gaps, clocks, and what would be watched',
     'init': 'write a robot file for a bag',
+    'engine': 'fetch, build, list and check engines for a GPU',
     'sim': 'record a simulated robot that fails at will, with labels',
     'live': 'watch a robot live: predict, compare, capture',
     'watch': 'show the running graph on a local page',

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`flywheel engine`: what has to do with world models that need a GPU."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cosmos_flywheel.cli import engine_check, engine_list
+
+SUBCOMMANDS: Mapping[str, Callable[[Any, str], None]] = {
+    'list': engine_list.add_parser,
+    'check': engine_check.add_parser,
+}
+"""By name, what declares it and sets `action`: `action(args) -> exit code`. Their modules import
+nothing heavy before they run."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the verb and what it can do."""
+    parser = subparsers.add_parser(
+        'engine',
+        help='fetch, build, list and check engines for a GPU',
+        description='Prepares world models that need an NVIDIA GPU.',
+    )
+    actions = parser.add_subparsers(metavar='ACTION', required=True)
+    for name, add in SUBCOMMANDS.items():
+        add(actions, name)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for; returns the exit code."""
+    code: int = args.action(args)
+    return code
