@@ -12,7 +12,7 @@ from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.source import BagSource, RawMessage
 from cosmos_flywheel.capture.incident import CaptureSettings, Incident, IncidentTracker
 from cosmos_flywheel.capture.loss import Loss, LossLog
-from cosmos_flywheel.capture.model import Judge
+from cosmos_flywheel.capture.model import Judge, grounding_of
 from cosmos_flywheel.capture.report.result import BagTrace, StripColumn
 from cosmos_flywheel.capture.strip import StripMaker
 from cosmos_flywheel.capture.trace import ScoreLog
@@ -87,8 +87,13 @@ class Analysis:
             else judge.calibration.norms(channels)
         )
         self.calibration_id = judge.calibration_id
+        self.grounding = grounding_of(judge, self.engine)
         self.scorer = Scorer(
-            channels, norms, calibration_id=judge.calibration_id, level=self.engine.spec.level
+            channels,
+            norms,
+            calibration_id=judge.calibration_id,
+            level=self.engine.spec.level,
+            action_grounding=self.grounding.value,
         )
         self._tracker = IncidentTracker(settings)
         self._triggers = TriggerWatch(triggers, self._tracker, settings.longest_s)
@@ -150,6 +155,7 @@ class Analysis:
         unknown = [t for t in held if not self.source.topics[t].readable]
         if unknown:
             yield f'message type unknown, not looked at: {", ".join(unknown)}'
+        yield from filter(None, (self.grounding.muted(c.name) for c in self.scorer.channels))
         yield from blind_rules(self.robot.outcomes, self.watcher.topics)
         yield from self._triggers.notes()
         yield from self.losses.notes()

@@ -13,6 +13,7 @@ import numpy as np
 
 from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.capture.analysis import Analysis, collect_evidence, first_size
+from cosmos_flywheel.capture.grounding import Probing, every_ticks
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.learn import Learnt, learn
 from cosmos_flywheel.capture.model import Judge, prior_bytes, settings_hash, working_size
@@ -21,6 +22,7 @@ from cosmos_flywheel.core.calibration import Calibration, Recording, appearance_
 from cosmos_flywheel.core.channels import ActionChannel, Channel
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, ConfigError
+from cosmos_flywheel.core.grounding import Grounding, Probed, measure
 from cosmos_flywheel.core.lineage import sha256_hex
 from cosmos_flywheel.core.prior import Prior, fit_prior, held_out_evidence
 from cosmos_flywheel.core.prior import Recording as Ticks
@@ -39,10 +41,21 @@ class Job:
     duration_s: float
     robot: Robot
     judge: Judge
+    probes: bool
+    """Whether to ask what wrong actions would have foretold."""
 
 
 Evidence = Mapping[str, Vector]
 """(T, n) by channel name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Watched:
+    """What came of one nominal bag."""
+
+    evidence: Evidence
+    ticks: Ticks
+    probed: Probed | None
 
 
 def fit(
@@ -90,8 +103,8 @@ def fit_judge(
     if progress is not None:
         progress.expect({str(job.path): job.duration_s for job in jobs})
     found = {job.bag_id: one for job, one in work_all(_watch, jobs, workers, progress)}
-    nominal: list[Evidence] = [found[job.bag_id][0] for job in jobs]
-    ticks = [found[job.bag_id][1] for job in jobs]
+    nominal: list[Evidence] = [found[job.bag_id].evidence for job in jobs]
+    ticks = [found[job.bag_id].ticks for job in jobs]
     _require_alike(paths, nominal)
     judge = jobs[0].judge
     watched: tuple[Channel, ...] = _channels(jobs[0])
@@ -122,6 +135,7 @@ def fit_judge(
         channels=channels,
         promise=promise,
         appearance=appearance_of(recordings, robot.clock.hz),
+        grounding=_grounding([found[jobs[i].bag_id] for i in kept], robot, learnt),
     )
     return replace(judge, calibration=calibration, prior=prior)
 
@@ -141,11 +155,29 @@ def _recordings(evidence: Evidence, index: int, learnt: Learnt | None) -> list[R
     """A bag's evidence, apart what the engine was fitted on."""
     if learnt is None or learnt.seen:
         return [Recording(evidence, learnt is not None and index in learnt.seen)]
-    border = round(learnt.seen_share * min(len(rows) for rows in evidence.values()))
+    border = _border(evidence, learnt)
     return [
         Recording({name: rows[:border] for name, rows in evidence.items()}, seen=True),
         Recording({name: rows[border:] for name, rows in evidence.items()}),
     ]
+
+
+def _grounding(
+    watched: Sequence[Watched], robot: Robot, learnt: Learnt | None
+) -> Grounding | None:
+    """How far predictions rest on actions, where they may, by what the engine never saw."""
+    probed = [w.probed.since(_border(w.evidence, learnt)) for w in watched if w.probed is not None]
+    if not probed:
+        return None
+    # The order in which bags are given must not decide which of them a resample holds.
+    in_order = sorted(probed, key=lambda p: [e.tobytes() for e in p.errors.values()])
+    return Grounding(True, measure(in_order, robot.clock.hz))
+
+
+def _border(evidence: Evidence, learnt: Learnt | None) -> int:
+    """The first tick of a bag that the engine was not fitted on, if not fitted on all of it."""
+    share = 0.0 if learnt is None else learnt.seen_share
+    return round(share * min(len(rows) for rows in evidence.values()))
 
 
 def _suspect(job: Job, suspect: Suspect) -> dict[str, Any]:
@@ -182,9 +214,11 @@ def _open_all(paths: Sequence[Path], robot: Robot, level: str, learnt: Learnt | 
         if learnt is None
         else Judge(level, size=learnt.model.size, local=learnt.model)
     )
+    follows = judge.make_engine(None).spec.follows_actions
+    seen = frozenset[int]() if learnt is None else learnt.seen
     jobs: list[Job] = []
     known: dict[str, Path] = {}
-    for path in paths:
+    for index, path in enumerate(paths):
         with open_bag(path) as source:
             if not source.message_count:
                 raise BagError(f'{path}: holds no messages; leave it out')
@@ -192,7 +226,8 @@ def _open_all(paths: Sequence[Path], robot: Robot, level: str, learnt: Learnt | 
                 twin = known[source.bag_id]
                 raise BagError(f'{path}: the same recording as {twin}; give it once')
             known[source.bag_id] = path
-            jobs.append(Job(path, source.bag_id, source.duration_s, robot, judge))
+            probes = follows and index not in seen
+            jobs.append(Job(path, source.bag_id, source.duration_s, robot, judge, probes))
     return jobs
 
 
@@ -211,19 +246,23 @@ def _channels(job: Job) -> tuple[Channel, ...]:
         return _analysis(source, job).scorer.channels
 
 
-def _watch(job: Job, tell: Tell | None) -> tuple[Evidence, Ticks]:
-    path = job.path
+def _watch(job: Job, tell: Tell | None) -> Watched:
+    path, probing = job.path, None
     with open_bag(path) as source:
         try:
             analysis = _analysis(source, job)
         except ConfigError as error:
             raise ConfigError(f'{path}: {error}') from error
+        if job.probes:
+            every = every_ticks(job.robot.clock.hz, job.duration_s)
+            probing = Probing(job.robot, analysis.engine, every)
+            analysis.watcher.hindsight = probing
         evidence, ticks = collect_evidence(analysis)
     if not all(len(rows) for rows in evidence.values()):
         raise BagError(f'{path}: nothing of robot {job.robot.name!r} was readable; leave it out')
     if tell is not None:
         tell(str(path), job.duration_s)
-    return evidence, ticks
+    return Watched(evidence, ticks, None if probing is None else probing.probed)
 
 
 def _require_alike(paths: Sequence[Path], nominal: Sequence[Evidence]) -> None:

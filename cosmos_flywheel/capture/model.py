@@ -16,6 +16,7 @@ from cosmos_flywheel.core.calibration import SCHEMA, Calibration
 from cosmos_flywheel.core.channels import ActionChannel
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.grounding import Grounding
 from cosmos_flywheel.core.lineage import config_hash, sha256_hex
 from cosmos_flywheel.core.prior import Prior
 from cosmos_flywheel.core.scoring import SCORING_REVISION
@@ -110,6 +111,14 @@ class Judge:
     def calibration_id(self) -> str:
         """Empty without a calibration."""
         return '' if self.calibration is None else self.calibration.id
+
+
+def grounding_of(judge: Judge, engine: WorldModel) -> Grounding:
+    """How far the engine's predictions rest on actions, as far as anyone measured it."""
+    known = judge.calibration
+    if known is not None and known.grounding is not None:
+        return known.grounding
+    return Grounding(engine.spec.follows_actions)
 
 
 def settings_hash(robot: Robot) -> str:

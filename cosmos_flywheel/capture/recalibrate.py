@@ -110,7 +110,8 @@ def _alarms(manifest: Manifest, calibration: Calibration) -> bool:
     if any(cause.startswith('trigger:') for cause in manifest['causes']):
         return True
     return any(
-        _peak(manifest, name) > known.threshold for name, known in calibration.channels.items()
+        _peak(manifest, name) > known.threshold and not calibration.muted(name)
+        for name, known in calibration.channels.items()
     )
 
 

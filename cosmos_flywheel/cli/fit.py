@@ -13,7 +13,7 @@ from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
 from cosmos_flywheel.capture.fit import fit_judge
-from cosmos_flywheel.capture.model import require_free, save_judge
+from cosmos_flywheel.capture.model import grounding_of, require_free, save_judge
 from cosmos_flywheel.capture.statistics import Statistics, action_statistics
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, printable, table
@@ -97,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     assert calibration is not None
     path = save_judge(calibration, args.out, judge.local, judge.prior)
     print('\n'.join(_lines(calibration)))
+    print(f'action grounding: {grounding_of(judge, judge.make_engine(None)).in_words()}')
     print(f'model: {path.parent}')
     return 0
 

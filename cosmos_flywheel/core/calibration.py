@@ -12,6 +12,7 @@ prove.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -30,6 +31,7 @@ from cosmos_flywheel.core.blocks import (
 from cosmos_flywheel.core.channels import Channel
 from cosmos_flywheel.core.conformal import blocks_needed
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.grounding import Grounding
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.core.promise import BUDGET_PER_HOUR, CONFIDENCE, Promise
 from cosmos_flywheel.core.proof import alarms_at_most, block_shares, factor_keeping
@@ -84,6 +86,8 @@ class Calibration:
     """Median brightness of nominal blocks, sorted; empty where it was not noted."""
     recalibrated: tuple[str, ...] = ()
     """Episodes that people called false alarms and that raised thresholds."""
+    grounding: Grounding | None = None
+    """How far predictions rest on actions; None where it was not measured."""
 
     @property
     def id(self) -> str:
@@ -125,6 +129,7 @@ class Calibration:
             Promise.from_mapping(document['promise']) if document.get('promise') else None,
             tuple(document.get('appearance', ())),
             tuple(document.get('recalibrated', ())),
+            Grounding.from_mapping(document['grounding']) if 'grounding' in document else None,
         )
         if calibration.id != document['id']:
             raise ConfigError(
@@ -134,13 +139,17 @@ class Calibration:
         return calibration
 
     def norms(self, channels: Sequence[Channel]) -> dict[str, Norm]:
-        """What is normal for these channels.
+        """What is normal for these channels; one that is muted has no threshold.
 
         Raises:
             ConfigError: a channel was not calibrated, or looks at other things than it did then.
 
         """
         return {c.name: self._norm(c) for c in channels}
+
+    def muted(self, channel: str) -> str:
+        """Why a channel may not alarm, whatever its score; empty if it may."""
+        return '' if self.grounding is None else self.grounding.muted(channel)
 
     def _norm(self, channel: Channel) -> Norm:
         if channel.name == 'outcome':
@@ -154,9 +163,10 @@ class Calibration:
                 f'({_difference(known, channel)}); fit again with `flywheel fit` on nominal bags '
                 f'of this kind'
             )
-        return FixedNorm(
-            np.array(known.scale, np.float32), known.threshold, guaranteed=known.guaranteed
-        )
+        scale = np.array(known.scale, np.float32)
+        if self.muted(channel.name):
+            return FixedNorm(scale, math.nan, guaranteed=False)
+        return FixedNorm(scale, known.threshold, guaranteed=known.guaranteed)
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -170,6 +180,7 @@ class Calibration:
             'promise': self.promise.to_mapping() if self.promise else None,
             'recalibrated': list(self.recalibrated),
             **({'appearance': list(self.appearance)} if self.appearance else {}),
+            **({'grounding': self.grounding.to_mapping()} if self.grounding else {}),
         }
 
 

@@ -131,6 +131,7 @@ class Scorer:
         norms: by channel name.
         calibration_id: published with every score; empty without a calibration.
         level: the engine's level, published with every score.
+        action_grounding: 0 … 1, published with every score; NaN where it is unknown.
 
     """
 
@@ -141,16 +142,24 @@ class Scorer:
         *,
         calibration_id: str,
         level: str,
+        action_grounding: float = math.nan,
     ) -> None:
         self.channels = tuple(channels)
         self._norms = {c.name: norms[c.name] for c in self.channels}
         self._calibration_id = calibration_id
         self._level = level
+        self._action_grounding = action_grounding
 
     def score(self, moment: Moment) -> AnomalyScore:
         """What each channel says of this moment."""
         scores = tuple(self._score_channel(channel, moment) for channel in self.channels)
-        return AnomalyScore(moment.tick.stamp_ns, scores, self._calibration_id, self._level)
+        return AnomalyScore(
+            moment.tick.stamp_ns,
+            scores,
+            self._calibration_id,
+            self._level,
+            self._action_grounding,
+        )
 
     def reset(self) -> None:
         """Let every channel forget the past; what is normal stays known."""

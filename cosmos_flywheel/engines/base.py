@@ -30,6 +30,8 @@ class EngineSpec:
     settings: dict[str, float | int | str] = field(default_factory=dict)
     compared: tuple[int, int] = (0, 0)
     """(H, W) in pixels of predicted frames and residuals; (0, 0) stands for `size`."""
+    follows_actions: bool = True
+    """Whether other actions may ever give other predictions."""
 
     @property
     def residual_size(self) -> tuple[int, int]:

@@ -43,6 +43,7 @@ class Persistence:
             chunk=horizon,
             horizons=(horizon,),
             settings=settings,
+            follows_actions=False,
         )
 
     def open(self, robot: str, task: str) -> None:

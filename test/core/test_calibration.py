@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from cosmos_flywheel.core.calibration import (
     calibrate_channel,
 )
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.grounding import Grounding, Index
 from cosmos_flywheel.core.scoring import Scorer
 
 
@@ -137,6 +139,24 @@ def test_a_recording_without_a_calibrated_element_is_refused_and_it_is_named():
 def test_a_channel_that_was_never_calibrated_is_refused():
     with pytest.raises(ConfigError, match=r'channel tracking_error.*was not there'):
         make_calibration().norms([make_channel(name='tracking_error')])
+
+
+def test_a_muted_channel_has_no_threshold_and_keeps_its_scale():
+    deaf = Index(0.0, (-0.1, 0.1), {}, 60, 8)
+    muted = make_calibration(grounding=Grounding(True, {'state': deaf}))
+    (norm,) = muted.norms([make_channel()]).values()
+    assert math.isnan(norm.normal(0).threshold)
+    assert norm.normal(0).scale == 2
+    assert 'state is muted' in muted.muted('state')
+
+
+def test_a_grounding_is_written_and_read_back_and_older_files_have_none():
+    deaf = Index(0.5, (0.4, 0.6), {'stay': 0.3}, 60, 8)
+    known = make_calibration(grounding=Grounding(True, {'state': deaf}))
+    document = json.loads(json.dumps(known.to_mapping()))
+    schemas.check(document, SCHEMA)
+    assert Calibration.from_mapping(document) == known
+    assert 'grounding' not in make_calibration().to_mapping()
 
 
 def test_what_is_normal_does_not_change_while_watching():

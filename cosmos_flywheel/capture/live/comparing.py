@@ -200,7 +200,11 @@ class Comparing:
         channels = watcher.channels
         norms = self._norms(channels)
         self._scorer = Scorer(
-            channels, norms, calibration_id=self.calibration_id, level=judge.level
+            channels,
+            norms,
+            calibration_id=self.calibration_id,
+            level=judge.level,
+            action_grounding=self.feed.grounding.value,
         )
         self._matcher = Matcher(
             watcher.hindsight.horizons, round(NS / robot.clock.hz), self._patience_ns

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.wire import WireTypes
 from cosmos_flywheel.capture.loss import Loss
-from cosmos_flywheel.capture.model import Judge
+from cosmos_flywheel.capture.model import Judge, grounding_of
 from cosmos_flywheel.capture.watch import Watcher
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, ConfigError, PictureError
+from cosmos_flywheel.core.grounding import Grounding
 from cosmos_flywheel.core.timeline import NS, Tick
 from cosmos_flywheel.engines import WorldModel
 
@@ -71,6 +72,11 @@ class Feed:
         """Of the present watcher."""
         assert self.watcher is not None
         return self.watcher.engine
+
+    @property
+    def grounding(self) -> Grounding:
+        """How far the engine's predictions rest on actions; unknown before there is one."""
+        return Grounding(True) if self.watcher is None else grounding_of(self.judge, self.engine)
 
     @property
     def present(self) -> frozenset[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import queue
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from cosmos_flywheel.capture.live.comparing import Comparing
 from cosmos_flywheel.capture.live.feed import Heard
 from cosmos_flywheel.capture.live.predicting import Foretold, Predicting
 from cosmos_flywheel.capture.model import Judge, load_judge
+from cosmos_flywheel.core.grounding import Grounding, Index
 from cosmos_flywheel.store.robots import load_robot
 
 ROBOT = 'mujoco_push'
@@ -42,6 +44,14 @@ def harvested(bag: Path, judge: Judge) -> dict[int, dict[str, float]]:
             moment.tick.stamp_ns: {c.name: c.score for c in analysis.scorer.score(moment).channels}
             for moment in analysis.moments()
         }
+
+
+def alarms_of(bag: Path, judge: Judge) -> set[str]:
+    """Channels that alarm in a harvest."""
+    with open_bag(bag) as source:
+        analysis = Analysis(source, load_robot(ROBOT), judge, CaptureSettings())
+        scores = [analysis.scorer.score(moment) for moment in analysis.moments()]
+    return {name for score in scores for name in score.alarms}
 
 
 def live(bag: Path, judges: dict[str, Judge]) -> list:
@@ -87,6 +97,20 @@ def test_live_scores_are_those_of_a_harvest(root, bag, level):
 def test_alarms_are_those_of_a_harvest(root, bag):
     compared = live(bag, {'local': load_judge(root / 'demo' / 'model')})
     assert any(one.score.alarms for one in compared)
+
+
+def test_what_is_muted_in_a_harvest_is_muted_live(root, bag):
+    judge = load_judge(root / 'demo' / 'model')
+    deaf = Index(0.0, (-0.01, 0.01), {}, 60, 8)
+    known = replace(judge.calibration, grounding=Grounding(True, {'picture': deaf}))
+    muted = replace(judge, calibration=known)
+    compared = live(bag, {'local': muted})
+    alarms = {name for one in compared for name in one.score.alarms}
+    assert 'picture' in {n for one in live(bag, {'local': judge}) for n in one.score.alarms}
+    assert alarms == alarms_of(bag, muted)
+    assert 'picture' not in alarms
+    assert {one.score.action_grounding for one in compared} == {0.0}
+    assert any(c.score > 1 for one in compared for c in one.score.channels if c.name == 'picture')
 
 
 def test_a_level_without_a_calibration_never_alarms(bag):
