@@ -17,6 +17,7 @@ import numpy as np
 from cosmos_flywheel.capture.hindsight import Hindsight, observation_of
 from cosmos_flywheel.core.channels import Moment
 from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.grounding import KINDS, SEED, Errors, Probed
 from cosmos_flywheel.core.timeline import Tick
 from cosmos_flywheel.core.types import ActionChunk, Prediction, Vector
@@ -46,6 +47,7 @@ class Probing(Hindsight):
         self._told: deque[Vector] = deque(maxlen=round(MEMORY_S * robot.clock.hz))
         self._draw = np.random.default_rng(SEED)
         self._count = 0
+        self._is_due = False
         self._places: list[int] = []
         self._pictures: list[Errors] = []
         self._states: list[Errors] = []
@@ -69,15 +71,17 @@ class Probing(Hindsight):
     def compare(self, tick: Tick, predictions: Sequence[Prediction | None]) -> Moment:
         """The tick beside its predictions, and now and then beside those by wrong actions."""
         moment = super().compare(tick, predictions)
-        if self._count % self._every == 0 and self._can_probe(predictions):
-            self._probe(moment)
+        self._is_due = self._is_due or self._count % self._every == 0
+        if all(p is not None for p in predictions):  # with a stride there are none of most ticks
+            if self._is_due and self._can_probe():
+                self._probe(moment)
+            self._is_due = False
         self._count += 1
         return moment
 
-    def _can_probe(self, predictions: Sequence[Prediction | None]) -> bool:
-        """Whether there is a past to take wrong actions from, and a prediction to hold against."""
-        far = max(self._horizons)
-        return len(self._told) > 3 * far and all(p is not None for p in predictions)
+    def _can_probe(self) -> bool:
+        """Whether there is a past to take wrong actions from."""
+        return len(self._told) > 3 * max(self._horizons)
 
     def _probe(self, moment: Moment) -> None:
         far = max(self._horizons)
@@ -89,7 +93,11 @@ class Probing(Hindsight):
 
     def _imagine(self, tick: Tick, kind: str, apart: int) -> Moment:
         """The tick beside what would have been foretold by other actions."""
-        return super().compare(tick, [self._wrongly(h, kind, apart) for h in self._horizons])
+        try:
+            wrong = [self._wrongly(h, kind, apart) for h in self._horizons]
+        except EngineError:  # an engine that cannot read such actions tells nothing of them
+            return super().compare(tick, [None] * len(self._horizons))
+        return super().compare(tick, wrong)
 
     def _wrongly(self, horizon: int, kind: str, apart: int) -> Prediction:
         begin, chunk = self._chunk(horizon)

@@ -165,7 +165,7 @@ class Watcher:
         has_state = any(s.topic in present for s in robot.state_sources)
         if self.cameras:
             yield PictureChannel(self.engine.spec.residual_size, self._ahead())
-        if has_state:
+        if has_state and self.engine.spec.predicts_state:
             yield StateChannel(robot.state_names, self._ahead())
         has_action = any(s.topic in present for s in robot.action_sources)
         if has_state and has_action and robot.tracking_pairs:

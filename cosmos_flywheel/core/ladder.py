@@ -40,6 +40,7 @@ class Ladder:
         self._period_s = period_s
         self._at = 0
         self._costs: deque[float] = deque(maxlen=max(FEWEST, round(WINDOW_S / period_s)))
+        """Seconds a tick."""
         self._since_s: float | None = None
         self._rest_s = dict.fromkeys(self.levels, FIRST_REST_S)
         self._rested_s = dict.fromkeys(self.levels, 0.0)
@@ -57,12 +58,22 @@ class Ladder:
             return float('nan')
         return sum(self._costs) / len(self._costs) / self._period_s
 
-    def note(self, cost_s: float, now_s: float) -> bool:
-        """A tick's predictions took so long, ending now; whether the level has changed."""
+    def note(self, cost_s: float, now_s: float, ticks: int = 1) -> bool:
+        """Predictions took so long, ending now; whether the level has changed.
+
+        Args:
+            cost_s: seconds.
+            now_s: of a clock that never steps back.
+            ticks: of how many ticks these were the predictions.
+
+        """
         if self._since_s is None:
             self._since_s = now_s
-        self._costs.append(cost_s)
-        if len(self._costs) == self._costs.maxlen and self.real_time_factor > LIMIT:
+        enough = max(FEWEST, round(WINDOW_S / self._period_s / ticks))
+        self._costs.append(cost_s / ticks)
+        if len(self._costs) > enough:
+            self._costs.popleft()
+        if len(self._costs) == enough and self.real_time_factor > LIMIT:
             return self.fail(now_s)
         if now_s - self._since_s >= PROVED_S:
             self._rest_s[self.level] = FIRST_REST_S

@@ -32,6 +32,13 @@ class EngineSpec:
     """(H, W) in pixels of predicted frames and residuals; (0, 0) stands for `size`."""
     follows_actions: bool = True
     """Whether other actions may ever give other predictions."""
+    stride: int = 1
+    """Ticks between the instants that predictions start from: a chunk costs more than a tick."""
+    predicts_state: bool = True
+    """Whether predictions hold the robot's state."""
+    compares_past: bool = False
+    """Whether residuals need what was observed since the prediction's start, so that a session
+    which only compares must be told every observation too."""
 
     @property
     def residual_size(self) -> tuple[int, int]:

@@ -63,6 +63,10 @@ def to_prediction(
             CompressedImage(header=Header(stamp=to_time(at_ns)), format='png', data=_png(frame))
             for at_ns, frame in zip(prediction.stamps_ns.tolist(), prediction.frames, strict=True)
         ]
+    if prediction.latents is not None:
+        message.latents = array.array('B', prediction.latents.astype('<f4').tobytes())
+        message.latents_shape = array.array('I', prediction.latents.shape)
+        message.latents_dtype = 'float32'
     if prediction.state is not None:
         message.state = _floats(prediction.state)
         message.state_names = list(state_names)
@@ -76,7 +80,7 @@ def from_prediction(message: PredictionMsg) -> Prediction:
     """What `to_prediction` was given.
 
     Raises:
-        PictureError: a frame is no PNG, or shapes do not fit.
+        PictureError: a frame is no PNG, or shapes or types do not fit.
 
     """
     stamps_ns = np.array(message.stamp_ns, np.int64)
@@ -89,12 +93,21 @@ def from_prediction(message: PredictionMsg) -> Prediction:
             message.level,
             stamps_ns,
             np.stack(frames) if frames else None,
-            None,
+            _latents(message),
             state.reshape(len(stamps_ns), len(message.state_names)) if state.size else None,
             unsure.reshape(tuple(message.unsure_shape)) if unsure.size else None,
         )
     except ValueError as error:
         raise PictureError(f'a prediction of {message.level!r} is spoilt: {error}') from error
+
+
+def _latents(message: Any) -> NDArray[np.float32] | None:
+    data = bytes(message.latents)
+    if not data:
+        return None
+    if message.latents_dtype != 'float32':
+        raise ValueError(f'latents are {message.latents_dtype}, not float32')
+    return np.frombuffer(data, '<f4').reshape(tuple(message.latents_shape))
 
 
 def to_score(score: AnomalyScore) -> AnomalyScoreMsg:

@@ -86,3 +86,13 @@ def test_a_failure_is_a_step_down_at_once():
 def test_nonsense_is_refused(levels, period_s):
     with pytest.raises(ValueError, match='a ladder needs'):
         Ladder(levels, period_s)
+
+
+def test_a_level_that_predicts_once_a_stride_has_the_whole_stride_for_it():
+    ladder = Ladder(['cosmos', 'flow'], PERIOD_S)
+    for number in range(20):
+        assert not ladder.note(0.7, number * 8 * PERIOD_S, 8)
+    assert ladder.real_time_factor == pytest.approx(0.7 / 0.8)
+    changed = [ladder.note(0.9, (20 + number) * 8 * PERIOD_S, 8) for number in range(5)]
+    assert any(changed)
+    assert ladder.level == 'flow'

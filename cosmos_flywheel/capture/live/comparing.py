@@ -42,7 +42,8 @@ class Comparing:
         robot: which topics mean what.
         judges: by level, the one to begin with first.
         types: what deserializes.
-        patience_ns: how long a tick waits for its predictions, by the clock of `now_ns`.
+        patience_ns: how long a tick waits for its predictions, by the clock of `now_ns`; never
+            shorter than the engine's stride, which is what a prediction may take.
         alarm_uncalibrated: let levels without a calibration alarm too, by what is normal for the
             stream itself, as a harvest without a model does.
 
@@ -157,6 +158,8 @@ class Comparing:
             if tick.segment != self._segment:
                 self._segment = tick.segment
                 self._scorer.reset()
+            if watcher.engine.spec.compares_past:
+                watcher.hindsight.observe(tick)
             moment = watcher.hindsight.compare(tick, predictions)
             score = self._allowed(self._scorer.score(moment))
             self._test(score, moment)
@@ -206,9 +209,9 @@ class Comparing:
             level=judge.level,
             action_grounding=self.feed.grounding.value,
         )
-        self._matcher = Matcher(
-            watcher.hindsight.horizons, round(NS / robot.clock.hz), self._patience_ns
-        )
+        stride, period_ns = watcher.engine.spec.stride, round(NS / robot.clock.hz)
+        patience_ns = max(self._patience_ns, stride * period_ns)
+        self._matcher = Matcher(watcher.hindsight.horizons, period_ns, patience_ns, stride)
         if judge.calibration is not None and self.is_calibrated:
             self._stale.setdefault(judge.calibration_id, StaleTest(judge.calibration))
 

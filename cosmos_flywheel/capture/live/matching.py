@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from cosmos_flywheel.core.stride import Stride
 from cosmos_flywheel.core.timeline import RESET_NS, Tick
 from cosmos_flywheel.core.types import Prediction
 
@@ -37,15 +38,21 @@ class Matcher:
         period_ns: of the model's clock; a prediction is about the tick nearest to its instant,
             no further away than half of this.
         patience_ns: how long a tick waits, by the clock that `expect` and `settled` are told.
+        stride: ticks between those that predictions start from.
 
     """
 
-    def __init__(self, horizons: Sequence[int], period_ns: int, patience_ns: int) -> None:
+    def __init__(
+        self, horizons: Sequence[int], period_ns: int, patience_ns: int, stride: int = 1
+    ) -> None:
         self._horizons = tuple(horizons)
+        self._stride = Stride(stride, period_ns)
         self._near_ns = period_ns // 2
         self._ahead_ns = max(horizons) * period_ns
         self._patience_ns = patience_ns
         self._stamps: deque[int] = deque(maxlen=max(horizons) + 1)
+        self._starts: deque[int | None] = deque(maxlen=max(horizons) + 1)
+        """The same stamps where predictions start, else None."""
         self._segment = 0
         self._waiting: deque[_Waiting] = deque()
         self._predictions: deque[Prediction] = deque(maxlen=MOST_WAITING)
@@ -57,10 +64,14 @@ class Matcher:
         if tick.segment != self._segment:
             self._segment = tick.segment
             self._stamps.clear()
+            self._starts.clear()
             self._forget_after(tick.stamp_ns + self._ahead_ns)
+        before_ns = self._stamps[-1] if self._stamps else None
         self._stamps.append(tick.stamp_ns)
-        stamps = self._stamps
-        inputs = tuple(stamps[-1 - h] if len(stamps) > h else None for h in self._horizons)
+        begins = self._stride.begins(tick.stamp_ns, before_ns)
+        self._starts.append(tick.stamp_ns if begins else None)
+        starts = self._starts
+        inputs = tuple(starts[-1 - h] if len(starts) > h else None for h in self._horizons)
         self._waiting.append(_Waiting(tick, inputs, now_ns))
 
     def give(self, prediction: Prediction) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ticks → predictions, on a thread of their own: a slow engine never holds up the messages.
 
-The queue holds one tick. When a newer one comes before the engine is free, the older is shown to
-the engine but nothing is asked about it. A level that cannot keep up, raises or hangs is left for
-the next lower one of the ladder.
+The queue holds one tick that is to be predicted. When a newer one comes before the engine is
+free, the older is shown to the engine but nothing is asked about it. A level that cannot keep up,
+raises or hangs is left for the next lower one of the ladder.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ class _Work:
     waiting: deque[Tick] = field(default_factory=deque)
     begun_s: float | None = None
     """When the tick in hand was begun; None while it waits."""
+    spent_s: float = 0.0
+    """What ticks took, since the last that was asked about, that were only shown."""
     is_over: bool = False
 
 
@@ -205,9 +207,10 @@ class Predicting:
                 ticks = list(work.waiting)
                 work.waiting.clear()
                 work.begun_s = begun_s = time.monotonic()
-            found, problem = [], ''
+            found: list[Prediction] = []
+            problem, asked = '', 0
             try:
-                found = self._foretell(work, ticks)
+                asked, found = self._foretell(work, ticks)
             except FlywheelError as error:
                 problem = str(error)
             except Exception as error:  # an engine is other people's code: it may raise anything
@@ -219,30 +222,45 @@ class Predicting:
                 if problem:
                     self._leave(work, f'{self.ladder.level}: {problem}')
                     return
-                self._note(work, found, time.monotonic() - begun_s, len(ticks))
+                self._note(work, found, time.monotonic() - begun_s, len(ticks), asked)
                 self._lock.notify_all()
 
-    def _foretell(self, work: _Work, ticks: Sequence[Tick]) -> list[Prediction]:
-        for tick in ticks[:-1]:
-            work.hindsight.observe(tick)
-        newest, plan = ticks[-1], self._plan
-        if self.mode == HINDSIGHT:
-            return [p for p in work.hindsight.foretell(newest) if p is not None]
-        work.hindsight.observe(newest)
-        ahead = max(work.hindsight.horizons)
-        planned = plan.chunk(newest.stamp_ns, self._period_ns, ahead) if plan else None
-        return [] if planned is None else [work.hindsight.plan(newest, planned)]
+    def _foretell(self, work: _Work, ticks: Sequence[Tick]) -> tuple[int, list[Prediction]]:
+        """How many of the ticks were to be asked about, and what came of the last of these."""
+        asked = work.hindsight.asked(ticks, ahead=self.mode == LOOKAHEAD)
+        newest = asked[-1] if asked else len(ticks)
+        found: list[Prediction] = []
+        for index, tick in enumerate(ticks):
+            if index == newest:
+                found = self._ask(work, tick)
+            else:
+                work.hindsight.observe(tick)
+        return len(asked), found
 
-    def _note(self, work: _Work, found: list[Prediction], seconds: float, ticks: int) -> None:
+    def _ask(self, work: _Work, tick: Tick) -> list[Prediction]:
+        if self.mode == HINDSIGHT:
+            return [p for p in work.hindsight.foretell(tick) if p is not None]
+        work.hindsight.observe(tick)
+        ahead, plan = max(work.hindsight.horizons), self._plan
+        planned = plan.chunk(tick.stamp_ns, self._period_ns, ahead) if plan else None
+        return [] if planned is None else [work.hindsight.plan(tick, planned)]
+
+    def _note(
+        self, work: _Work, found: list[Prediction], seconds: float, ticks: int, asked: int
+    ) -> None:
         """Pass on what came of these ticks; the lock is held."""
-        self.skipped += ticks - 1
-        self._asked.extend([False] * (ticks - 1) + [bool(found)])
         self._since += ticks
+        if not asked:
+            work.spent_s += seconds
+            return
+        self.skipped += asked - 1
+        self._asked.extend([False] * (asked - 1) + [bool(found)])
         if found:
             self._tell(Foretold(tuple(found), work.sha256, seconds, self._since))
             self._since = 0
         level = self.ladder.level
-        if self.ladder.note(seconds, time.monotonic()):
+        cost_s, work.spent_s = seconds + work.spent_s, 0.0
+        if self.ladder.note(cost_s, time.monotonic(), work.hindsight.stride.ticks):
             slower = self.ladder.levels.index(level) < self.ladder.levels.index(self.ladder.level)
             self._leaving = f'{level} cannot keep up' if slower else f'{level} has rested'
             work.is_over = True

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
 from cosmos_flywheel.core.errors import EngineError
-from cosmos_flywheel.engines.cosmos.vae import SCALE
+from cosmos_flywheel.engines.cosmos.dims import SCALE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Size = tuple[int, int]
 BINS: dict[int, tuple[Size, ...]] = {
@@ -66,6 +66,8 @@ class Canvas:
 
     def lay(self, pictures: Tensor) -> Tensor:
         """(1, 3, T, H, W) in -1 … 1 → the same on the canvas, by bicubic shrinking."""
+        from torch.nn import functional
+
         frames = pictures[0].transpose(0, 1)
         if tuple(frames.shape[-2:]) != self.content:
             frames = functional.interpolate(
@@ -92,6 +94,9 @@ def concatenated(wide: Tensor, below: Sequence[Tensor]) -> Tensor:
         EngineError: there are not two pictures below, or the upper one's sides are odd.
 
     """
+    import torch
+    from torch.nn import functional
+
     high, across = wide.shape[-2:]
     if len(below) != 2 or high % 2 or across % 2:
         raise EngineError(

@@ -12,6 +12,10 @@ from cosmos_flywheel.core.errors import EngineError
 
 FAMILY = 'Cosmos3OmniTransformer'
 VAE_FAMILY = 'AutoencoderKLWan'
+GROUP = 4
+"""Pixel frames per latent frame of the autoencoder, but for the first."""
+SCALE = 16
+"""Pixels per latent cell, down and across."""
 TIME_CHANNELS = 256
 """Sines and cosines of the timestep (diffusers 0.42.1, `transformer_cosmos3.py`)."""
 

@@ -17,13 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from cosmos_flywheel.core.errors import EngineError
-from cosmos_flywheel.engines.cosmos.dims import VaeDims
+from cosmos_flywheel.engines.cosmos.dims import GROUP, SCALE, VaeDims
 from cosmos_flywheel.engines.cosmos.weights import Weights
 
-GROUP = 4
-"""Pixel frames per latent frame after the first."""
-SCALE = 16
-"""Pixels per latent cell, down and across."""
 Memory = dict[str, Tensor]
 
 

@@ -123,3 +123,13 @@ def test_after_the_clock_stepped_back_only_new_predictions_count():
     made.give(about(50 * second + second // 10))
     ((tick_of, (found,)),) = made.settled(0)
     assert found.stamps_ns[0] == tick_of.stamp_ns
+
+
+def test_with_a_stride_only_what_starts_at_its_beginning_is_waited_for():
+    made = Matcher((2,), PERIOD, 1000, stride=4)
+    for number in range(1, 7):
+        made.expect(tick(number), 0)
+    assert said(made.settled(0)) == [(n, [None]) for n in range(1, 6)]
+    made.give(prediction(4, 6))
+    assert said(made.settled(1)) == [(6, [[4, 6]])]
+    assert made.missed == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +171,26 @@ def test_after_the_scene_was_changed_by_hand_the_past_is_gone(messages, predicti
     new = told[before:]
     begin_ns = min(p.input_stamp_ns for one in new for p in one.predictions)
     assert begin_ns >= messages[half].received_ns - NS // 5
+
+
+def test_a_chunk_model_is_asked_once_a_stride_and_has_all_of_it(messages, level, predicting):
+    class Chunky(Persistence):
+        def __init__(self, size, horizon=2):
+            super().__init__(size, 8)
+            self.spec = replace(self.spec, stride=4)
+
+        def predict(self, observation, actions, steps=None):
+            time.sleep(0.1)
+            return super().predict(observation, actions, steps)
+
+    made, told = predicting([level('chunky', Chunky), Judge('persistence')])
+    for heard in messages:
+        made.take(heard)
+        made.wait(5.0)
+    made.look()
+    assert made.ladder.level == 'chunky'
+    assert 0.3 < made.ladder.real_time_factor < 0.9
+    assert {one.stride for one in told[1:]} == {4}
+    starts = [p.input_stamp_ns for one in told for p in one.predictions]
+    assert len(set(starts)) == len(starts)
+    assert made.coverage > 0.8

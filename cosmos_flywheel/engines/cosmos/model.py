@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint of Cosmos, a robot and settings ↔ the one document of a model folder.
+
+The document names the checkpoint by its commit and its files' SHA-256, never by its place: that is
+a link beside it, which may be made anew on another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cosmos_flywheel import schemas
+from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
+from cosmos_flywheel.engines.cosmos.actions import ActionMap
+from cosmos_flywheel.engines.cosmos.settings import CosmosSettings
+from cosmos_flywheel.engines.cosmos.sums import file_sums, verify
+from cosmos_flywheel.engines.cosmos.view import Size, View
+
+SCHEMA = 'cosmos-v1'
+DOCUMENT = 'cosmos.json'
+LINK = 'checkpoint'
+REVISION = 1
+"""Counts up whenever equal files and input get another prediction or residual."""
+COMMIT = re.compile(r'[0-9a-f]{40}')
+
+
+@dataclass(frozen=True, slots=True)
+class CosmosModel:
+    """Everything that a session needs."""
+
+    robot: str
+    task: str
+    clock_hz: float
+    camera_size: Size
+    """(H, W) of the primary camera's own pictures."""
+    view: View
+    actions: ActionMap
+    settings: CosmosSettings
+    commit: str
+    """Of the checkpoint, 40 hex digits."""
+    files: Mapping[str, str]
+    """SHA-256 of the checkpoint's files, by path within it."""
+    checkpoint: Path
+    """Where the checkpoint is on this machine."""
+
+    @classmethod
+    def of(
+        cls,
+        robot: Robot,
+        camera_size: Size,
+        settings: CosmosSettings,
+        checkpoint: Path,
+        commit: str = '',
+    ) -> CosmosModel:
+        """For a robot.
+
+        Args:
+            robot: with a Cosmos domain.
+            camera_size: (H, W) of its primary camera's pictures.
+            settings: how Cosmos is asked.
+            checkpoint: a folder in the hub's layout.
+            commit: that it was downloaded at; '' reads it from the folder's own name.
+
+        Raises:
+            ConfigError, EngineError: the robot, the settings or the checkpoint does not do.
+
+        """
+        commit = commit or checkpoint.resolve().name
+        if not COMMIT.fullmatch(commit):
+            raise EngineError(
+                f'{checkpoint}: is not named by its commit of 40 hex digits; give --revision'
+            )
+        return cls(
+            robot.name,
+            robot.task,
+            robot.clock.hz,
+            camera_size,
+            View.of(robot, camera_size, settings.tier),
+            ActionMap.of(robot),
+            settings,
+            commit,
+            file_sums(checkpoint),
+            checkpoint,
+        )
+
+    @property
+    def sha256(self) -> str:
+        """Of everything that decides predictions."""
+        content = {**self._content(), 'settings': self.settings.deciding(), 'revision': REVISION}
+        return sha256_hex(canonical_json(content))
+
+    @property
+    def compared(self) -> Size:
+        """(H, W) of residuals: 8 px for each latent cell."""
+        rows, columns = self.view.cells
+        return 8 * (rows.stop - rows.start), 8 * (columns.stop - columns.start)
+
+    def with_settings(self, **changed: Any) -> CosmosModel:
+        """The same model, asked otherwise."""
+        return replace(self, settings=replace(self.settings, **changed))
+
+    def verify(self) -> None:
+        """Raise EngineError unless the checkpoint is the one that the document names."""
+        verify(self.checkpoint, self.files)
+
+    def written(self) -> dict[str, bytes]:
+        """By file name, all that a model folder holds of it, but for the link."""
+        document = {'schema': SCHEMA, **self._content(), 'settings': asdict(self.settings)}
+        schemas.check(document, SCHEMA, where=DOCUMENT)
+        text = json.dumps(json.loads(canonical_json(document)), indent=2, sort_keys=True) + '\n'
+        return {DOCUMENT: text.encode('ascii')}
+
+    def link(self, folder: Path) -> None:
+        """Let a model folder say where the checkpoint is; an older link is replaced."""
+        partial = folder / f'.{LINK}.{os.getpid()}'
+        partial.symlink_to(self.checkpoint.resolve(), target_is_directory=True)
+        os.replace(partial, folder / LINK)
+
+    @classmethod
+    def load(cls, folder: Path) -> CosmosModel:
+        """Read what `written` and `link` wrote; whether the checkpoint is there shows later.
+
+        Raises:
+            SchemaError: the document does not hold.
+            EngineError: a setting is out of its range.
+
+        """
+        document = schemas.load(folder / DOCUMENT, SCHEMA)
+        high, wide = document['camera_size']
+        known = CosmosSettings.__dataclass_fields__
+        settings = {k: v for k, v in document['settings'].items() if k in known}
+        return cls(
+            document['robot'],
+            document['task'],
+            document['clock_hz'],
+            (high, wide),
+            View.from_mapping(document['view']),
+            ActionMap.from_mapping(document['actions']),
+            CosmosSettings(**settings),
+            document['commit'],
+            dict(document['files']),
+            folder / LINK,
+        )
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            'robot': self.robot,
+            'task': self.task,
+            'clock_hz': self.clock_hz,
+            'camera_size': list(self.camera_size),
+            'view': self.view.to_mapping(),
+            'actions': self.actions.to_mapping(),
+            'commit': self.commit,
+            'files': dict(self.files),
+        }

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model of Cosmos on one device: the tower, the autoencoder and the text, made once, then asked.
+
+Runtimes are shared by all sessions of a process that ask alike, since a robot's feed begins anew
+more often than a tower of 14 GB can be loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.core.lineage import config_hash
+from cosmos_flywheel.core.types import Picture, Vector
+from cosmos_flywheel.engines.cosmos.caption import action_caption, token_ids
+from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
+from cosmos_flywheel.engines.cosmos.cuda import (
+    GraphLoop,
+    GraphVae,
+    channels_last,
+    compiled_layer,
+    compiled_passes,
+    limit_memory,
+    require_cuda,
+    to_float8,
+)
+from cosmos_flywheel.engines.cosmos.generation import Generation
+from cosmos_flywheel.engines.cosmos.loop import Loop, Task
+from cosmos_flywheel.engines.cosmos.model import CosmosModel
+from cosmos_flywheel.engines.cosmos.prefill import Text
+from cosmos_flywheel.engines.cosmos.sampler import make_schedule
+from cosmos_flywheel.engines.cosmos.sums import cache_folder
+from cosmos_flywheel.engines.cosmos.text_shelf import prompt_text
+from cosmos_flywheel.engines.cosmos.vae import Stream, Vae
+
+MOST_OPEN = 2
+"""Runtimes kept: the two tiers of a ladder."""
+_open: OrderedDict[str, Runtime] = OrderedDict()
+
+
+class Steps(Protocol):
+    """What walks a begun loop to its end."""
+
+    def run(self) -> None:
+        """All steps."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weights:
+    """What a runtime is made of, wherever it came from."""
+
+    generation: Generation
+    vae: Vae
+    texts: tuple[Text, ...]
+    """The caption's, and with guidance above 1 the empty prompt's."""
+
+
+class Runtime:
+    """Asks the model; every call waits for its answer.
+
+    Args:
+        model: what is asked, and how.
+        weights: on the device, in the precision that the settings name; float8 is made here.
+        uses_graphs: recorded CUDA graphs, or plain steps.
+
+    Raises:
+        EngineError: the domain does not fit the checkpoint, or memory does not do.
+
+    """
+
+    def __init__(self, model: CosmosModel, weights: Weights, *, uses_graphs: bool) -> None:
+        settings, canvas = model.settings, model.view.canvas
+        self.model = model
+        self.latent = (settings.latent_frames, *canvas.latent)
+        self.vae = weights.vae
+        task = Task(
+            'forward_dynamics',
+            self.latent,
+            settings.chunk,
+            model.actions.width,
+            model.actions.id,
+            model.clock_hz,
+            settings.guidance,
+        )
+        schedule = make_schedule(settings.steps, settings.shift)
+        with enough_memory('recording the steps', model), torch.no_grad():
+            self.loop = Loop(weights.generation, task, weights.texts, schedule)
+            self._begin_anyhow()
+            if settings.precision == 'fp8' and not _is_packed(weights.generation):
+                to_float8(self.loop)
+            self.steps: Steps = self.loop
+            self.graphs: GraphVae | None = None
+            if uses_graphs:
+                self.vae = channels_last(self.vae, compiled_passes())
+                self.graphs = GraphVae(self.vae, canvas.size, self.latent)
+                self.steps = GraphLoop(self.loop, compiled_layer(), duty=settings.duty)
+
+    def foretell(self, picture: Picture, rows: Vector, seed: int) -> Tensor:
+        """Latents (1, 48, T, h, w) of a chunk.
+
+        Args:
+            picture: (H, W, 3) of the canvas.
+            rows: (chunk, width) in model space.
+            seed: of the noise.
+
+        Raises:
+            EngineError: a shape does not fit, rows hold NaN, or the GPU's memory is used up.
+
+        """
+        with enough_memory('predicting', self.model), torch.no_grad():
+            first = self.encode_first(picture)
+            self.loop.begin(first, torch.from_numpy(rows), self.loop.draw(seed))
+            self.steps.run()
+            latents = self.loop.latents()
+            if not bool(torch.isfinite(latents).all()):
+                raise EngineError(
+                    'the prediction holds NaN or infinity; take precision bf16, or check the '
+                    "checkpoint's files"
+                )
+            return latents
+
+    def encode_first(self, picture: Picture) -> Tensor:
+        """The clean latent (1, 48, 1, h, w) that a chunk begins with."""
+        if self.graphs is None:
+            return self._crop(self.vae.encode_group(self._tensor(picture[None]), Stream()))
+        host = torch.from_numpy(np.ascontiguousarray(picture))
+        return self.graphs.encode(host.pin_memory() if torch.cuda.is_available() else host).clone()
+
+    def encode(self, pictures: NDArray[np.uint8], stream: Stream) -> Tensor:
+        """The next actual latent (1, 48, 1, h, w) of pictures (1 or 4, H, W, 3) of the canvas."""
+        with enough_memory('encoding', self.model), torch.no_grad():
+            return self._crop(self.vae.encode_group(self._tensor(pictures), stream)).float()
+
+    def pictures(self, latents: Tensor) -> NDArray[np.uint8]:
+        """Decoded (1 + chunk, H, W, 3) RGB of what is shown of the canvas."""
+        with enough_memory('decoding', self.model), torch.no_grad():
+            if self.graphs is not None:
+                parts = list(self.graphs.decode(latents))
+                _wait()
+                return np.concatenate([part.numpy() for part in parts])
+            like = next(iter(self.vae.tensors.values()))
+            groups = self.vae.decode(latents.to(like.device, like.dtype))
+            shown = [
+                ((g[0].permute(1, 2, 3, 0).float() + 1) * 127.5).round().to(torch.uint8)
+                for g in groups
+            ]
+            return np.asarray(torch.cat(shown).cpu().numpy())
+
+    def _begin_anyhow(self) -> None:
+        """Begin with noise, so that there is something to record and to scale by."""
+        settings, draw = self.model.settings, torch.Generator().manual_seed(0)
+        first = torch.randn(1, self.vae.dims.channels, 1, *self.latent[1:], generator=draw)
+        rows = torch.rand(settings.chunk, self.model.actions.width, generator=draw) * 2 - 1
+        self.loop.begin(first, rows, self.loop.draw(0))
+
+    def _tensor(self, pictures: NDArray[np.uint8]) -> Tensor:
+        like = self.vae.tensors['encoder.conv_in.weight']
+        frames = torch.from_numpy(np.ascontiguousarray(pictures)).to(like.device)
+        return frames.permute(3, 0, 1, 2)[None].to(like.dtype) / 127.5 - 1
+
+    def _crop(self, latent: Tensor) -> Tensor:
+        return latent[..., : self.latent[1], : self.latent[2]]
+
+
+def runtime_of(model: CosmosModel) -> Runtime:
+    """The process' runtime of a model, made on the first call.
+
+    Raises:
+        EngineError: torch sees no GPU where one is asked for, the checkpoint is not the one that
+            the model names, or something does not fit.
+
+    """
+    kept = {'back_end': model.settings.back_end, 'duty': model.settings.duty}
+    key = config_hash({**kept, 'model': _plainly(model).sha256})
+    if key not in _open:
+        while len(_open) >= MOST_OPEN:
+            _open.popitem(last=False)
+        _open[key] = _make(model)
+    _open.move_to_end(key)
+    return _open[key]
+
+
+def _plainly(model: CosmosModel) -> CosmosModel:
+    """The same but for what is the session's affair."""
+    return model.with_settings(seed=0, seeds=1, stride=1, residual='frames')
+
+
+def close_all() -> None:
+    """Give back what all runtimes hold."""
+    _open.clear()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _make(model: CosmosModel) -> Runtime:
+    settings = model.settings
+    uses_graphs = settings.back_end == 'cuda' or (
+        settings.back_end == 'auto' and torch.cuda.is_available()
+    )
+    if uses_graphs:
+        require_cuda()
+    if settings.memory_gb and torch.cuda.is_available():
+        limit_memory(settings.memory_gb)
+    if not model.checkpoint.is_dir():
+        raise EngineError(
+            f'{model.checkpoint}: the checkpoint {model.commit} is not there; link it with '
+            f'`ln -sfn CHECKPOINT {model.checkpoint}`, or get it with `flywheel engine pull`'
+        )
+    model.verify()
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    with enough_memory('loading the tower', model), torch.no_grad():
+        return Runtime(model, _load(model, device), uses_graphs=uses_graphs)
+
+
+def _load(model: CosmosModel, device: str) -> Weights:
+    dtype = torch.float32 if model.settings.precision == 'fp32' else torch.bfloat16
+    checkpoint = Checkpoint(model.checkpoint, model.commit)
+    texts = tuple(_text(model, checkpoint, words, device, dtype) for words in _captions(model))
+    generation = _shared(model) or Generation.load(
+        checkpoint.transformer(device, dtype), checkpoint.dims
+    )
+    vae = Vae.load(checkpoint.vae(device, dtype), checkpoint.vae_dims)
+    return Weights(generation, vae, texts)
+
+
+def _shared(model: CosmosModel) -> Generation | None:
+    """The tower of a runtime that is open with the same checkpoint and precision."""
+    for other in _open.values():
+        same = other.model.files == model.files
+        if same and other.model.settings.precision == model.settings.precision:
+            return other.loop.generation
+    return None
+
+
+def _captions(model: CosmosModel) -> list[str]:
+    settings = model.settings
+    caption = action_caption(
+        model.task,
+        model.view.point,
+        1 + settings.chunk,
+        model.clock_hz,
+        model.view.canvas.size,
+    )
+    return [caption] if settings.guidance == 1 else [caption, '']
+
+
+def _text(model: CosmosModel, checkpoint: Checkpoint, words: str, device: str, dtype: Any) -> Text:
+    ids = torch.tensor(token_ids(model.checkpoint, words), dtype=torch.long)
+    shelf: Path = cache_folder() / 'text'
+    text = prompt_text(shelf, checkpoint, ids, device, dtype)
+    bucket = model.settings.bucket
+    return text.padded(bucket) if bucket else text
+
+
+def _is_packed(generation: Generation) -> bool:
+    return isinstance(generation.layers[0]['qkv'], tuple)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def enough_memory(what: str, model: CosmosModel) -> Iterator[None]:
+    """Turn what torch says when memory is used up into words with a remedy."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        free = ''
+        if torch.cuda.is_available():
+            left, whole = torch.cuda.mem_get_info()
+            free = f' ({left / 1e9:.1f} of {whole / 1e9:.1f} GB were free)'
+        limit = model.settings.memory_gb
+        more = f', a memory_gb above {limit:g}' if limit and math.isfinite(limit) else ''
+        raise EngineError(
+            f'{model.settings.level}: the GPU has not enough memory while {what}{free}; take '
+            f'precision fp8, tier 256{more}, or end what else uses the card'
+        ) from error
