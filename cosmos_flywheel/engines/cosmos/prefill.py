@@ -72,15 +72,17 @@ def prefill(weights: Weights, dims: Dims, ids: Tensor) -> Text:
     by = turns(dims, text_places(len(ids), x.device), x.dtype)
     keys, values = [], []
     for index in range(dims.layers):
-        x, key, value = _layer(weights, dims, f'layers.{index}', x, by)
+        x, key, value = text_layer(weights, dims, f'layers.{index}', x, by)
         keys.append(key)
         values.append(value)
     return Text(tuple(keys), tuple(values), len(ids))
 
 
-def _layer(
+def text_layer(
     weights: Weights, dims: Dims, name: str, x: Tensor, by: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """One layer over tokens (N, hidden) → its own, and the keys and values that it shows."""
+
     def get(part: str) -> Tensor:
         return weights.get(f'{name}.{part}.weight')
 
