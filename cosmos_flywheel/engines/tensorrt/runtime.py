@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.engines.cosmos.dims import SCALE
 from cosmos_flywheel.engines.cosmos.generation import Generation, RunLayer
 from cosmos_flywheel.engines.cosmos.loop import Loop, Task
 from cosmos_flywheel.engines.cosmos.prefill import Text
 from cosmos_flywheel.engines.cosmos.rotary import Turns
 from cosmos_flywheel.engines.cosmos.sampler import Schedule
-from cosmos_flywheel.engines.cosmos.vae import SCALE
 from cosmos_flywheel.engines.tensorrt.executor import Executor
 from cosmos_flywheel.engines.tensorrt.form import Form
 from cosmos_flywheel.engines.tensorrt.units import (

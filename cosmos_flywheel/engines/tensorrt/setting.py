@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.settings import nearest
+from cosmos_flywheel.engines.cosmos.dims import GROUP
 
 PRECISIONS = ('bfloat16', 'float32')
-FRAMES_PER_LATENT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,9 @@ class Setting:
             raise EngineError(
                 f'there are no engines of {self.precision}; {nearest(self.precision, PRECISIONS)}'
             )
-        if self.actions < FRAMES_PER_LATENT or self.actions % FRAMES_PER_LATENT:
+        if self.actions < GROUP or self.actions % GROUP:
             raise EngineError(
-                f'{self.actions} actions fill no latent frames; give a multiple of '
-                f'{FRAMES_PER_LATENT}'
+                f'{self.actions} actions fill no latent frames; give a multiple of {GROUP}'
             )
         if min(self.text, self.group, *self.latent) < 1:
             raise EngineError(
@@ -52,7 +51,7 @@ class Setting:
     @property
     def frames(self) -> int:
         """Latent frames, the given one included."""
-        return 1 + self.actions // FRAMES_PER_LATENT
+        return 1 + self.actions // GROUP
 
     def tokens(self, patch: int) -> int:
         """Of pictures and actions, with patches of so many cells a side."""
