@@ -23,6 +23,7 @@ from cosmos_flywheel.core.appearance import APPEARANCE, brightness
 from cosmos_flywheel.core.channels import Moment
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, PictureError
+from cosmos_flywheel.core.grounding import known_or_none
 from cosmos_flywheel.core.outcome import blind_rules
 from cosmos_flywheel.core.prior import Recording
 from cosmos_flywheel.core.scoring import Scorer, running_norms
@@ -136,6 +137,8 @@ class Analysis:
             notes=tuple(self.notes()),
             level=self.engine.spec.level,
             calibration_id=self.calibration_id,
+            grounding=self.grounding.in_words(),
+            action_grounding=known_or_none(self.grounding.value),
             pictures=self.watcher.pictures,
             predictions=self.watcher.predictions,
             brightness=np.array(self.scores.brightness, np.float32),

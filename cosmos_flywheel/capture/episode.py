@@ -96,6 +96,7 @@ def write_episode(
             'channels': _channels(capture),
             'firings': _firings(capture),
             'calibration_id': trace.calibration_id or None,
+            'action_grounding': trace.action_grounding,
             'engine': {'level': trace.level, 'sha256': subject.engine_sha256 or None},
             'config_hash': config_hash,
             'clip': {'file': CLIP, **clip},

@@ -24,6 +24,7 @@ from cosmos_flywheel.capture.report.result import BagTrace, HarvestResult
 from cosmos_flywheel.capture.report.view import illustrated, view_episode
 from cosmos_flywheel.capture.trace import REPORT, TRACES, ScoreLog, load_trace
 from cosmos_flywheel.core.errors import BagError, StoreError
+from cosmos_flywheel.core.grounding import say_value
 from cosmos_flywheel.core.lineage import config_hash
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import AnomalyScore, ChannelScore
@@ -145,6 +146,7 @@ def _trace(out: Path, session: _Session) -> BagTrace:
         notes=(PARTIAL,),
         level=last['engine']['level'] if last else '',
         calibration_id=(last['calibration_id'] or '') if last else '',
+        grounding=say_value(last.get('action_grounding')) if last else '',
         pictures=len(log.scores),
         predictions=sum(c.name == 'picture' and c.score >= 0 for s in log.scores
                         for c in s.channels),

@@ -103,6 +103,8 @@ def save_trace(path: Path, trace: BagTrace) -> None:
         'notes': list(trace.notes),
         'level': trace.level,
         'calibration_id': trace.calibration_id,
+        'grounding': trace.grounding,
+        'action_grounding': trace.action_grounding,
         'pictures': trace.pictures,
         'predictions': trace.predictions,
         'channels': [

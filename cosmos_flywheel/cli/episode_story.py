@@ -9,6 +9,7 @@ from typing import Any
 
 from cosmos_flywheel.capture.report.words import say_episode
 from cosmos_flywheel.cli.table import amount, table
+from cosmos_flywheel.core.grounding import say_value
 from cosmos_flywheel.store.episodes import Manifest
 from cosmos_flywheel.store.labels import Label
 from cosmos_flywheel.store.records import ClusterRow, EpisodeRow
@@ -25,7 +26,11 @@ def tell_all(
     yield ''
     yield from _whence(manifest)
     yield f'robot        {manifest["robot"] or "not named"}; task: {manifest["task"] or "unknown"}'
-    yield f'engine       {engine["level"]}, calibration {manifest["calibration_id"] or "none"}'
+    grounding = say_value(manifest.get('action_grounding'))
+    yield (
+        f'engine       {engine["level"]}, calibration {manifest["calibration_id"] or "none"}, '
+        f'action grounding {grounding}'
+    )
     if cluster is not None:
         yield f'cluster      {cluster.id} {cluster.name}, {_episodes(len(cluster.members))}'
     yield ''

@@ -112,6 +112,11 @@ class Grounding:
             for name, index in self.channels.items()
         )
 
+    @property
+    def muted_channels(self) -> tuple[str, ...]:
+        """Names of the channels that may not alarm."""
+        return tuple(name for name in self.channels if self.muted(name))
+
     def to_mapping(self) -> dict[str, Any]:
         """As the calibration file holds it."""
         return {
@@ -144,6 +149,16 @@ class Grounding:
                 for name, one in values['channels'].items()
             },
         )
+
+
+def known_or_none(value: float) -> float | None:
+    """A grounding's value as files have it: None stands for unknown."""
+    return None if math.isnan(value) else value
+
+
+def say_value(value: float | None) -> str:
+    """The same for people."""
+    return 'not measured' if value is None else f'{value:.2f}'
 
 
 @dataclass(frozen=True, slots=True, eq=False)

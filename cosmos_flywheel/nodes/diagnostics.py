@@ -12,6 +12,7 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
+from cosmos_flywheel.core.grounding import Grounding
 from cosmos_flywheel.nodes.publish import Publisher
 
 PERIOD_S = 1.0
@@ -69,6 +70,18 @@ class Diagnostics:
             )
         ]
         self._publisher.publish(array)
+
+
+def grounding_values(known: Grounding) -> dict[str, object]:
+    """How far predictions rest on actions, and what is muted for it."""
+    index = known.index
+    interval = '' if index is None else ' … '.join(f'{end:.4g}' for end in index.interval)
+    return {
+        'action_grounding': known.value,
+        'action_grounding_interval': interval,
+        'action_grounding_words': known.in_words(),
+        'muted': ', '.join(known.muted_channels),
+    }
 
 
 def _text(value: object) -> str:

@@ -31,7 +31,7 @@ from cosmos_flywheel.core.errors import PictureError
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.msg import AnomalyScore, Prediction
 from cosmos_flywheel.nodes.convert import from_prediction, to_score, to_time, worst
-from cosmos_flywheel.nodes.diagnostics import Diagnostics, Status
+from cosmos_flywheel.nodes.diagnostics import Diagnostics, Status, grounding_values
 from cosmos_flywheel.nodes.models import MODELS, ROBOT, load_given_robot, load_models
 from cosmos_flywheel.nodes.names import file_name, graph_name
 from cosmos_flywheel.nodes.parameters import Parameter, Parameters
@@ -194,6 +194,7 @@ class Monitor(Node):
         while self._scored and now_ns - self._scored[0] > RATE_S * NS:
             self._scored.popleft()
         problems = [*self._streams.problems(), *self._troubles(now_ns)]
+        grounding = comparing.feed.grounding
         missing = [t for t in self._robot.topics if t not in comparing.feed.present]
         if missing:
             problems.append(f'nothing has come yet on {", ".join(missing)}')
@@ -204,6 +205,7 @@ class Monitor(Node):
                 f'calibration_stale: {comparing.stale_channel} is not what it was; fit again on '
                 f'nominal bags of now'
             )
+        problems += [grounding.muted(channel) for channel in grounding.muted_channels]
         if not comparing.is_calibrated and not self._given['alarm_uncalibrated']:
             why = comparing.misfit or f'level {comparing.level} is not calibrated'
             problems.append(f'{why}: it may not alarm')
@@ -215,6 +217,7 @@ class Monitor(Node):
             'level': comparing.level,
             'calibration_id': comparing.calibration_id,
             'calibration_stale': bool(comparing.stale_channel),
+            **grounding_values(grounding),
             'score_hz': len(self._scored) / RATE_S,
             'worst_channel': channel,
             'worst_share_of_threshold': share,

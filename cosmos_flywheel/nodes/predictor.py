@@ -30,7 +30,7 @@ from cosmos_flywheel.capture.live.predicting import (
 from cosmos_flywheel.core.errors import BagError, ConfigError
 from cosmos_flywheel.msg import Prediction
 from cosmos_flywheel.nodes.convert import to_prediction
-from cosmos_flywheel.nodes.diagnostics import Diagnostics, Status
+from cosmos_flywheel.nodes.diagnostics import Diagnostics, Status, grounding_values
 from cosmos_flywheel.nodes.models import MODELS, ROBOT, load_given_robot, load_models
 from cosmos_flywheel.nodes.names import file_name, graph_name
 from cosmos_flywheel.nodes.parameters import Parameter, Parameters
@@ -203,6 +203,7 @@ class Predictor(LifecycleNode):
             'ladder': ' > '.join(ladder.levels),
             'level_changes': ladder.changes,
             'mode': predicting.mode,
+            **grounding_values(feed.grounding),
             'real_time_factor': ladder.real_time_factor,
             'coverage': predicting.coverage,
             'compute_ms': 1e3 * self._compute_s,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,12 @@ from cosmos_flywheel.capture.analysis import Analysis
 from cosmos_flywheel.capture.fit import fit, fit_judge
 from cosmos_flywheel.capture.grounding import Probing, every_ticks, staying
 from cosmos_flywheel.capture.incident import CaptureSettings
-from cosmos_flywheel.capture.model import Judge, grounding_of
+from cosmos_flywheel.capture.model import Judge, grounding_of, save_judge
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.grounding import KINDS
 from cosmos_flywheel.engines import ENGINES, Persistence
+from cosmos_flywheel.store.episodes import iter_episodes, read_episode
 from cosmos_flywheel.store.robots import load_robot
 
 ROBOT = load_robot('mujoco_push')
@@ -105,6 +107,7 @@ def test_a_muted_channel_says_why_and_still_shows_its_score(bags):
     assert np.isfinite(picture.scores).any()
     assert np.isnan(picture.thresholds).all()
     assert analysis.scores.scores[-1].action_grounding == 0
+    assert (trace.action_grounding, 'muted' in trace.grounding) == (0, True)
 
 
 @pytest.mark.parametrize('level', ['persistence', 'flow'])
@@ -137,6 +140,25 @@ def test_bags_that_are_too_short_leave_it_unmeasured(tmp_path):
     assert judge.calibration.grounding.channels == {}
     assert 'not measured' in judge.calibration.grounding.in_words()
     assert thresholds(judge, path)['picture'] > 0
+
+
+def test_every_report_shows_it(bags, tmp_path, capsys):
+    model, out = tmp_path / 'model', tmp_path / 'out'
+    judge = judge_of(bags, 'obedient')
+    save_judge(judge.calibration, model, prior=judge.prior)
+    before, after = recording(6.0), recording(6.0, phase=2)
+    rows = [r for r in before if r.at_s < 3] + [r for r in after if r.at_s >= 3]
+    bag = write(tmp_path / 'jumps', rows)
+    words = ['harvest', str(bag), '--robot', 'mujoco_push', '--model', str(model)]
+    assert main([*words, '--out', str(out), '--workers', '1']) == 0
+    said = judge.calibration.grounding.in_words()
+    assert said in html.unescape((out / 'report.html').read_text('utf-8'))
+    folder = next(iter_episodes(out))
+    assert read_episode(folder)['action_grounding'] == judge.calibration.grounding.value
+    assert read_episode(folder)['channels']['picture']['threshold'] is None
+    capsys.readouterr()
+    assert main(['episodes', 'show', folder.name, '--out', str(out)]) == 0
+    assert f'action grounding {judge.calibration.grounding.value:.2f}' in capsys.readouterr().out
 
 
 def test_a_fit_prints_it(bags, tmp_path, capsys):

@@ -145,6 +145,14 @@ def test_calibration_and_guarantee_are_stated_honestly() -> None:
     assert 'proved for picture; it is not guaranteed for the other channels' in text
 
 
+def test_action_grounding_is_told_once_for_all_bags() -> None:
+    words = 'picture 0.78 (0.72 … 0.83), state 0.00 (-0.01 … 0.02), muted'
+    traces = [replace(make_trace(name), grounding=words) for name in ('run_1', 'run_2')]
+    text = words_of(draw_report(replace(make_result(), bags=tuple(traces))))
+    assert text.count(f'Action grounding {words}.') == 1
+    assert 'Action grounding' not in words_of(draw_report(make_result()))
+
+
 def test_each_channel_of_the_bags_says_what_it_can_find_and_what_it_cannot() -> None:
     page = draw_report(make_result())
     text = words_of(page)

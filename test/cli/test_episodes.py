@@ -142,7 +142,7 @@ def test_show_tells_all_evidence(out: Path, capsys: pytest.CaptureFixture[str]) 
         'bag_a (rosbag2, mcap)',
         '2.00 s to 8.00 s from its first message, alarm at 5.00 s',
         'mujoco_push; task: push the box',
-        'flow, calibration none',
+        'flow, calibration none, action grounding not measured',
         'emergency_stop at',
         '/camera: 1 × undecodable',
         'one picture could not be decoded',

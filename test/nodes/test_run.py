@@ -112,6 +112,19 @@ def test_wrong_arguments_are_one_line_and_code_2(graph, arguments, words):
     assert 'Traceback' not in process.output
 
 
+def test_the_state_tells_how_far_predictions_rest_on_actions():
+    from cosmos_flywheel.core.grounding import Grounding, Index
+    from cosmos_flywheel.nodes.diagnostics import grounding_values
+
+    seen, felt = Index(0.0, (-0.1, 0.1), {}, 60, 8), Index(0.5, (0.4, 0.6), {}, 60, 8)
+    told = grounding_values(Grounding(True, {'picture': seen, 'state': felt}))
+    assert told['action_grounding'] == 0
+    assert told['action_grounding_interval'] == '-0.1 … 0.1'
+    assert told['muted'] == 'picture'
+    unknown = grounding_values(Grounding(True))
+    assert (unknown['action_grounding_interval'], unknown['muted']) == ('', '')
+
+
 def test_the_state_is_told_each_second(graph):
     from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 

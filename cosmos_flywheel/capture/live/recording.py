@@ -25,6 +25,7 @@ from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.capture.triggers.watch import TriggerWatch
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError
+from cosmos_flywheel.core.grounding import known_or_none
 from cosmos_flywheel.core.lineage import config_hash
 from cosmos_flywheel.core.ring import Kept, Ring
 from cosmos_flywheel.core.scoring import SCORING_REVISION
@@ -87,6 +88,7 @@ class _Engine:
     level: str = 'none'
     calibration_id: str = ''
     sha256: str = ''
+    action_grounding: float | None = None
 
 
 @dataclass(slots=True)
@@ -210,7 +212,8 @@ class Recording:
         apart_ns = score.stamp_ns - log_ns
         self._offset_ns = apart_ns if abs(apart_ns) > APART_NS else 0
         self._told_ns = score.stamp_ns
-        self._engine = _Engine(score.level, score.calibration_id, engine_sha256)
+        grounding = known_or_none(score.action_grounding)
+        self._engine = _Engine(score.level, score.calibration_id, engine_sha256, grounding)
         self._count_hours(score, log_ns)
         self._scored_ns = log_ns
         self._scores.append((score, log_ns))
@@ -312,6 +315,7 @@ class Recording:
             channels=log.channels(self.session.start_ns),
             level=self._engine.level,
             calibration_id=self._engine.calibration_id,
+            action_grounding=self._engine.action_grounding,
         )
         subject = Subject(source, trace, self.robot, self._engine.sha256)
         return Captured(subject, capture, self.config_hash)

@@ -144,6 +144,7 @@ def draw_report(result: HarvestResult) -> str:
         watched_s=3600 * result.hours,
         proved=[name for name, proved in promised.items() if proved],
         channels=len(promised),
+        groundings=list(dict.fromkeys(b.grounding for b in result.bags if b.grounding)),
         reaches=reaches(promised),
         reach=REACH,
         style=asset('report.css'),

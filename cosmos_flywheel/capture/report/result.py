@@ -48,6 +48,10 @@ class BagTrace:
     """What the reader must know: damage, skipped pictures, warm-up, clock offsets, no camera."""
     level: str = ''
     calibration_id: str = ''
+    grounding: str = ''
+    """In words, how far predictions rest on actions; empty where nobody said."""
+    action_grounding: float | None = None
+    """The same as a number, 0 … 1; None where it is unknown."""
     pictures: int = 0
     predictions: int = 0
     brightness: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
