@@ -6,7 +6,8 @@ monitor and recorder as processes of their own while `flywheel node player` play
 time. Compared are the scores of every tick, the causes of the captures, and their windows. A score
 counts as having the same input unless its prediction did not come in time (the engine still works
 on another tick: such a tick is judged without, and counted here). `clock_health` is left out: it
-looks at the order in which messages arrive, which DDS does not keep across topics.
+looks at the order in which messages arrive, which DDS does not keep across topics. A bag ends
+where a robot goes on, and no live node can know it: windows are compared as far as the bag goes.
 """
 
 from __future__ import annotations
@@ -140,14 +141,14 @@ def watch_twice(bag: Path, robot: str, model: Path, work: Path) -> Both:
     expected, frame_ns = harvested(bag, robot, judge)
     out = work / 'harvest' / bag.name
     harvest([bag], lambda _: Plan(load_robot(robot), judge), out)
-    both = Both(len(expected), offline=list(captures(out, frame_ns)))
+    both = Both(len(expected), offline=list(captures(out, frame_ns, max(expected))))
     out = work / 'live' / bag.name
     for stamp_ns, scores in played(bag, robot, model, out).items():
         if stamp_ns not in expected:
             continue
         both.scored += 1
         both.late += compare(both, expected[stamp_ns], scores)
-    both.live = list(captures(out, frame_ns))
+    both.live = list(captures(out, frame_ns, max(expected)))
     return both
 
 
@@ -162,11 +163,13 @@ def harvested(bag: Path, robot: str, judge: Judge) -> tuple[dict[int, dict[str, 
     return scores, float(np.median(np.diff(sorted(scores))))
 
 
-def captures(out: Path, frame_ns: float) -> Iterator[dict[str, Any]]:
-    """Window and causes of every capture, in the order of time."""
+def captures(out: Path, frame_ns: float, last_ns: int) -> Iterator[dict[str, Any]]:
+    """Window, no longer than to the last tick, and causes of every capture, in time's order."""
     manifests = [read_episode(folder) for folder in iter_episodes(out)]
     for manifest in sorted(manifests, key=lambda m: m['window']['onset_ns']):
-        yield {'window': manifest['window'], 'causes': manifest['causes'], 'frame_ns': frame_ns}
+        window = manifest['window']
+        window['end_ns'] = min(window['end_ns'], last_ns)
+        yield {'window': window, 'causes': manifest['causes'], 'frame_ns': frame_ns}
 
 
 def played(bag: Path, robot: str, model: Path, out: Path) -> dict[int, dict[str, float]]:
