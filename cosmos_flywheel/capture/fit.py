@@ -254,7 +254,8 @@ def _watch(job: Job, tell: Tell | None) -> Watched:
         except ConfigError as error:
             raise ConfigError(f'{path}: {error}') from error
         if job.probes:
-            every = every_ticks(job.robot.clock.hz, job.duration_s)
+            stride = analysis.engine.spec.stride
+            every = every_ticks(job.robot.clock.hz, job.duration_s, stride)
             probing = Probing(job.robot, analysis.engine, every)
             analysis.watcher.hindsight = probing
         evidence, ticks = collect_evidence(analysis)

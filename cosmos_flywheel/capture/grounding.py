@@ -3,13 +3,15 @@
 
 Now and then the question of hindsight is asked again with wrong actions, and all answers are held
 against what came. Wrong actions are taken from the past only, so that a running robot can be
-asked as a recording is.
+asked as a recording is. Commands of where to be are moved along: the motion of another moment,
+begun where the robot was now; else any command of elsewhere would be a leap that nobody asks for,
+and a model that merely takes fright at leaps would seem to listen.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,13 +20,15 @@ from cosmos_flywheel.capture.hindsight import Hindsight, observation_of
 from cosmos_flywheel.core.channels import Moment
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import EngineError
-from cosmos_flywheel.core.grounding import KINDS, SEED, Errors, Probed
+from cosmos_flywheel.core.grounding import SEED, WRONG, Errors, Probed
 from cosmos_flywheel.core.timeline import Tick
 from cosmos_flywheel.core.types import ActionChunk, Prediction, Vector
 from cosmos_flywheel.engines.base import WorldModel
 
 EVERY_S = 0.25
 """Errors of chunks that lie closer together say nearly the same."""
+EVERY_STRIDES = 4
+"""Engines with a stride take long over each chunk."""
 MOST_CHUNKS = 400
 """Of one recording; where there would be more they lie further apart."""
 MEMORY_S = 60.0
@@ -37,17 +41,20 @@ class Probing(Hindsight):
     Args:
         robot: whose contract says what staying is.
         engine: opened here; it must have been told the ticks that `compare` is given.
-        every: ticks between two probes.
+        every: at least so many ticks lie between two probes.
 
     """
 
     def __init__(self, robot: Robot, engine: WorldModel, every: int) -> None:
         super().__init__(robot, engine)
         self._every = every
-        self._told: deque[Vector] = deque(maxlen=round(MEMORY_S * robot.clock.hz))
+        memory = round(MEMORY_S * robot.clock.hz)
+        self._told: deque[Vector] = deque(maxlen=memory)
+        self._was: deque[Vector] = deque(maxlen=memory)
+        """Commands and states of as many ticks."""
+        self._due = 0
         self._draw = np.random.default_rng(SEED)
         self._count = 0
-        self._is_due = False
         self._places: list[int] = []
         self._pictures: list[Errors] = []
         self._states: list[Errors] = []
@@ -65,51 +72,67 @@ class Probing(Hindsight):
         """Take note of a tick of which nothing is asked."""
         if self._ticks and self._ticks[-1].segment != tick.segment:
             self._told.clear()
+            self._was.clear()
         super().observe(tick)
         self._told.append(tick.action)
+        self._was.append(tick.state)
 
     def compare(self, tick: Tick, predictions: Sequence[Prediction | None]) -> Moment:
         """The tick beside its predictions, and now and then beside those by wrong actions."""
         moment = super().compare(tick, predictions)
-        self._is_due = self._is_due or self._count % self._every == 0
-        if all(p is not None for p in predictions):  # with a stride there are none of most ticks
-            if self._is_due and self._can_probe():
-                self._probe(moment)
-            self._is_due = False
+        if self._count >= self._due and self._can_probe(predictions):
+            self._probe(moment, predictions)
+            self._due = self._count + self._every
         self._count += 1
         return moment
 
-    def _can_probe(self) -> bool:
-        """Whether there is a past to take wrong actions from."""
-        return len(self._told) > 3 * max(self._horizons)
+    def _can_probe(self, predictions: Sequence[Prediction | None]) -> bool:
+        """Whether there is a past to take wrong actions from, and a prediction to hold against."""
+        far = max(self._horizons)
+        return len(self._told) > 3 * far and any(p is not None for p in predictions)
 
-    def _probe(self, moment: Moment) -> None:
+    def _probe(self, moment: Moment, predictions: Sequence[Prediction | None]) -> None:
         far = max(self._horizons)
         apart = int(self._draw.integers(2 * far, len(self._told) - far))
-        moments = [moment, *(self._imagine(moment.tick, kind, apart) for kind in KINDS[1:])]
+        asked = [h for h, p in zip(self._horizons, predictions, strict=True) if p is not None]
+        moments = [moment, *(self._imagine(moment.tick, k, apart, asked) for k in WRONG)]
         self._places.append(self._count)
         self._pictures.append(np.stack([_picture_errors(m) for m in moments]))
         self._states.append(np.stack([_state_errors(m) for m in moments]))
 
-    def _imagine(self, tick: Tick, kind: str, apart: int) -> Moment:
+    def _imagine(self, tick: Tick, kind: str, apart: int, asked: Collection[int]) -> Moment:
         """The tick beside what would have been foretold by other actions."""
         try:
-            wrong = [self._wrongly(h, kind, apart) for h in self._horizons]
+            found = [self._wrongly(h, kind, apart) if h in asked else None for h in self._horizons]
         except EngineError:  # an engine that cannot read such actions tells nothing of them
-            return super().compare(tick, [None] * len(self._horizons))
-        return super().compare(tick, wrong)
+            found = [None] * len(self._horizons)
+        return super().compare(tick, found)
 
     def _wrongly(self, horizon: int, kind: str, apart: int) -> Prediction:
         begin, chunk = self._chunk(horizon)
         if kind == 'stay':
             rest = staying(self._robot, begin.state, self._told[-horizon - 2])
             wrong = np.tile(rest, (horizon, 1))
+        elif kind == 'shifted':
+            wrong = self._commands(horizon, max(self._horizons))
         else:
-            back = apart if kind == 'shuffled' else max(self._horizons)
-            end = len(self._told) - 1 - back
-            wrong = np.stack([self._told[i] for i in range(end - horizon, end)])
+            there = self._was[-horizon - 1 - apart]
+            wrong = moved(self._robot, self._commands(horizon, apart), there, begin.state)
         wanted: ActionChunk = replace(chunk, values=wrong)
         return self._engine.predict(observation_of(begin), wanted, [horizon - 1])
+
+    def _commands(self, horizon: int, back: int) -> Vector:
+        """(horizon, A), those of the chunk that ended so many ticks earlier."""
+        end = len(self._told) - 1 - back
+        return np.stack([self._told[i] for i in range(end - horizon, end)])
+
+
+def moved(robot: Robot, commands: Vector, there: Vector, here: Vector) -> Vector:
+    """Commands (T, A) of a robot in one state (S,), as they would be in another."""
+    along: Vector = commands.copy()
+    for action, element in robot.tracking_pairs:
+        along[:, action] += here[element] - there[element]
+    return along
 
 
 def staying(robot: Robot, state: Vector, command: Vector) -> Vector:
@@ -132,10 +155,10 @@ def staying(robot: Robot, state: Vector, command: Vector) -> Vector:
     return rest
 
 
-def every_ticks(clock_hz: float, duration_s: float) -> int:
-    """Ticks between two probes of a recording."""
+def every_ticks(clock_hz: float, duration_s: float, stride: int = 1) -> int:
+    """Ticks between two probes of a recording, by an engine with this stride."""
     least, most = round(EVERY_S * clock_hz), round(duration_s * clock_hz) // MOST_CHUNKS
-    return max(1, least, most)
+    return max(1, least, most, EVERY_STRIDES * stride if stride > 1 else 1)
 
 
 def _picture_errors(moment: Moment) -> Errors:

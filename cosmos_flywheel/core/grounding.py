@@ -7,10 +7,10 @@ determination, the actions being permuted as in Breiman, "Random Forests", 2001)
 model that does not listen, however well it foretells, and 1 for one that the true actions make
 perfect; what no action explains lowers it, as it lowers any skill. It needs no unit and no peer.
 
-Wrong are the actions of another moment of the recording (shuffled), none at all (stay), and those
-of the chunk before (shifted); E(wrong) is the mean of the three. Errors of neighbouring chunks are
-alike, so the interval is a bootstrap over blocks of `BLOCK_S` (Künsch, 1989). It is not clipped:
-a model that does better by wrong actions has an interval below zero.
+Wrong are the motion of another moment of the recording (shuffled), none at all (stay), and the
+commands of the chunk before (shifted); E(wrong) is the mean of the three. Errors of neighbouring
+chunks are alike, so the interval is a bootstrap over blocks of `BLOCK_S` (Künsch, 1989). It is not
+clipped: a model that does better by wrong actions has an interval below zero.
 """
 
 from __future__ import annotations
