@@ -7,8 +7,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cosmos_flywheel.core.grounding import (
     FEWEST_BLOCKS,
@@ -86,7 +84,7 @@ def test_each_kind_of_wrong_actions_has_an_index_of_its_own():
     assert index.value == pytest.approx(1 - 0.5 / (2.5 / 3), abs=1e-3)
 
 
-@given(st.floats(0.01, 100))
+@pytest.mark.parametrize('unit', [0.01, 3.0, 100.0])
 def test_the_unit_changes_nothing_above_the_noise(unit):
     errors = make_errors(0.25, 1.0)
     blocks = np.arange(CHUNKS) // 6
