@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`flywheel node`: runs one ROS 2 node of this package until it is told to stop."""
+"""`flywheel node`: runs ROS 2 nodes of this package, in one process, until told to stop."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from cosmos_flywheel.cli.table import table
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.settings import nearest
-from cosmos_flywheel.nodes.run import need_rclpy, run_node
+from cosmos_flywheel.nodes.run import need_rclpy, run_nodes
 
 NODES: Mapping[str, str] = {
     'sim': 'a simulated robot that fails at will, in real time',
@@ -28,13 +29,16 @@ def add_parser(subparsers: Any) -> None:
     """Declare the verb and its options."""
     parser = subparsers.add_parser(
         'node',
-        help='run one ROS 2 node of the live graph',
-        usage='flywheel node NAME [--help] [--ros-args -p PARAMETER:=VALUE …]',
-        description='Runs one ROS 2 node until SIGINT or SIGTERM.',
+        help='run a ROS 2 node of the live graph, or several in one process',
+        usage='flywheel node NAME[+NAME…] [--help] [--ros-args -p PARAMETER:=VALUE …]',
+        description=(
+            'Runs a ROS 2 node until SIGINT or SIGTERM; several, such as predictor+monitor, share '
+            'one process and thread.'
+        ),
         epilog='\n'.join(table([(name, what) for name, what in NODES.items()])),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('name', metavar='NAME', help='which node, see below')
+    parser.add_argument('name', metavar='NAME', help='which node or nodes, see below')
     parser.add_argument(
         'arguments',
         nargs=argparse.REMAINDER,
@@ -45,13 +49,20 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the node; returns the exit code."""
-    if args.name not in NODES:
-        raise ConfigError(f'{args.name!r} is no node; {nearest(args.name, NODES)}')
+    """Run the nodes; returns the exit code."""
+    names = args.name.split('+')
+    for name in names:
+        if name not in NODES:
+            raise ConfigError(f'{name!r} is no node; {nearest(name, NODES)}')
     if args.arguments[:1] in (['-h'], ['--help']):
-        print('\n'.join(_help(args.name)))
+        for name in names:
+            print('\n'.join(_help(name)))
         return 0
-    return run_node(lambda: _module(args.name).make_node(), args.arguments)
+    return run_nodes([partial(_make, name) for name in names], args.arguments)
+
+
+def _make(name: str) -> Any:
+    return _module(name).make_node()
 
 
 def _module(name: str) -> Any:

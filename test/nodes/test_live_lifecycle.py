@@ -148,19 +148,6 @@ def test_what_may_change_while_it_runs_takes_effect(graph, told, root, bag):
     assert widths[-1] == 300
 
 
-TOGETHER = """
-import sys
-from cosmos_flywheel.nodes.run import run_nodes
-def maker(name):
-    def make():
-        import importlib
-        return importlib.import_module(f'cosmos_flywheel.nodes.{name}').make_node()
-    return make
-names = ('predictor', 'monitor', 'recorder')
-sys.exit(run_nodes([maker(name) for name in names], sys.argv[1:]))
-"""
-
-
 def test_one_process_runs_all_and_captures(graph, told, root, bag, tmp_path):
     model, out = root / 'demo' / 'model', tmp_path / 'out'
     judged = f"  ros__parameters: {{robot: {ROBOT}, models: ['{model}']}}"
@@ -168,7 +155,8 @@ def test_one_process_runs_all_and_captures(graph, told, root, bag, tmp_path):
     file = tmp_path / 'all.yaml'
     file.write_text(f'predictor:\n{judged}\nmonitor:\n{judged}\nrecorder:\n{kept}\n')
     given = ['--ros-args', '--params-file', str(file)]
-    process = graph.run(sys.executable, '-c', TOGETHER, *given)
+    words = ['-m', 'cosmos_flywheel.cli.main', 'node', 'predictor+monitor+recorder']
+    process = graph.run(sys.executable, *words, *given)
     robot = Played(graph, bag)
     robot.begin(3)
     told.until_seen()
