@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from common import print_table
+from nano import TINY
 
 from cosmos_flywheel.core.domains import DOMAINS
 from cosmos_flywheel.engines.cosmos.canvas import Canvas
@@ -29,20 +30,10 @@ from cosmos_flywheel.engines.cosmos.weights import RandomWeights
 
 MOST_ERROR = 1e-4
 STEPS, SHIFT, FPS, CHUNK, BUCKET = 4, 10.0, 15.0, 16, 640
-NANO = Dims(
-    layers=2,
-    hidden=64,
-    heads=4,
-    kv_heads=2,
-    head_dim=16,
-    mlp=128,
-    vocabulary=512,
-    rope_axes=(4, 2, 2),
-)
 KINDS = {
-    'nano': NANO,
+    'nano': TINY,
     'edge': replace(
-        NANO, gated=False, eps=1e-5, rope_base=1e8, text_qk_norm=False, text_k_norm_for_gen=True
+        TINY, gated=False, eps=1e-5, rope_base=1e8, text_qk_norm=False, text_k_norm_for_gen=True
     ),
 }
 VAE = VaeDims(base=8, decoder_base=8, blocks=1)
