@@ -55,13 +55,19 @@ class Probing(Hindsight):
         self._due = 0
         self._draw = np.random.default_rng(SEED)
         self._count = 0
-        self._places: list[int] = []
-        self._pictures: list[Errors] = []
-        self._states: list[Errors] = []
+        """Ticks so far."""
+        self._places: deque[int] = deque(maxlen=MOST_CHUNKS)
+        self._pictures: deque[Errors] = deque(maxlen=MOST_CHUNKS)
+        self._states: deque[Errors] = deque(maxlen=MOST_CHUNKS)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the newest tick is one to be probed."""
+        return self._count > self._due
 
     @property
     def probed(self) -> Probed:
-        """All that was kept so far."""
+        """All that was kept so far; no more than MOST_CHUNKS, the newest."""
         errors = {'picture': self._pictures, 'state': self._states}
         return Probed(
             np.array(self._places, np.int64),
@@ -76,14 +82,14 @@ class Probing(Hindsight):
         super().observe(tick)
         self._told.append(tick.action)
         self._was.append(tick.state)
+        self._count += 1
 
     def compare(self, tick: Tick, predictions: Sequence[Prediction | None]) -> Moment:
         """The tick beside its predictions, and now and then beside those by wrong actions."""
         moment = super().compare(tick, predictions)
-        if self._count >= self._due and self._can_probe(predictions):
+        if self.is_due and self._can_probe(predictions):
             self._probe(moment, predictions)
-            self._due = self._count + self._every
-        self._count += 1
+            self._due = self._count - 1 + self._every
         return moment
 
     def _can_probe(self, predictions: Sequence[Prediction | None]) -> bool:
@@ -96,7 +102,7 @@ class Probing(Hindsight):
         apart = int(self._draw.integers(2 * far, len(self._told) - far))
         asked = [h for h, p in zip(self._horizons, predictions, strict=True) if p is not None]
         moments = [moment, *(self._imagine(moment.tick, k, apart, asked) for k in WRONG)]
-        self._places.append(self._count)
+        self._places.append(self._count - 1)
         self._pictures.append(np.stack([_picture_errors(m) for m in moments]))
         self._states.append(np.stack([_state_errors(m) for m in moments]))
 

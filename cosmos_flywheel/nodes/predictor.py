@@ -204,6 +204,9 @@ class Predictor(LifecycleNode):
             'level_changes': ladder.changes,
             'mode': predicting.mode,
             **grounding_values(feed.grounding),
+            'action_grounding_of_late': ', '.join(
+                f'{channel} {index.in_words()}' for channel, index in predicting.grounding.items()
+            ),
             'real_time_factor': ladder.real_time_factor,
             'coverage': predicting.coverage,
             'compute_ms': 1e3 * self._compute_s,

@@ -15,12 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cosmos_flywheel.bags.wire import WireTypes
+from cosmos_flywheel.capture.grounding import Probing
 from cosmos_flywheel.capture.hindsight import Hindsight
 from cosmos_flywheel.capture.live.feed import Feed, Heard
 from cosmos_flywheel.capture.live.plan import Plan
 from cosmos_flywheel.capture.model import Judge
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import FlywheelError
+from cosmos_flywheel.core.grounding import WRONG, Index, measure
 from cosmos_flywheel.core.ladder import Ladder
 from cosmos_flywheel.core.timeline import NS, Tick
 from cosmos_flywheel.core.types import Prediction
@@ -31,6 +33,10 @@ CLOSING_S = 2.0
 """A worker may finish its tick for so long when all ends: native code must not be cut off."""
 COVERED_S = 10.0
 """The share of robot time covered by predictions is that of so long."""
+PROBE_S = 2.0
+"""Where there is time to spare, the engine is asked with wrong actions so often."""
+SPARE = 0.8
+"""Share of the time between two predictions that such asking, and the predictions, may take."""
 LOOKAHEAD, HINDSIGHT = 'lookahead', 'hindsight'
 MODES = (HINDSIGHT, LOOKAHEAD)
 
@@ -58,6 +64,8 @@ class _Work:
     """When the tick in hand was begun; None while it waits."""
     spent_s: float = 0.0
     """What ticks took, since the last that was asked about, that were only shown."""
+    newest: tuple[Tick, tuple[Prediction | None, ...]] | None = None
+    """The newest tick, if it was foretold in hindsight and is not yet probed; by horizon."""
     is_over: bool = False
 
 
@@ -99,6 +107,8 @@ class Predicting:
         """Why the level changed last."""
         self.skipped = 0
         """Ticks of which nothing was asked because a newer one had come."""
+        self.grounding: Mapping[str, Index] = {}
+        """By channel, how far predictions of late rest on actions; the calibration's decides."""
         self._tell = tell
         self._hung_s = hung_s
         self._plan: Plan | None = None
@@ -184,6 +194,10 @@ class Predicting:
         watcher = self.feed.watcher
         if watcher is None:
             return
+        self.grounding = {}
+        if self.mode == HINDSIGHT and watcher.engine.spec.follows_actions:
+            every = max(1, round(PROBE_S * NS / self._period_ns))
+            watcher.hindsight = Probing(self.feed.robot, watcher.engine, every)
         self._work = _Work(watcher.hindsight, watcher.engine.spec.sha256)
         self._since = 0
         self._thread = threading.Thread(target=self._run, args=(self._work,), daemon=True)
@@ -222,8 +236,13 @@ class Predicting:
                 if problem:
                     self._leave(work, f'{self.ladder.level}: {problem}')
                     return
-                self._note(work, found, time.monotonic() - begun_s, len(ticks), asked)
+                seconds = time.monotonic() - begun_s
+                self._note(work, found, seconds, len(ticks), asked)
+                if self._has_spare(work, seconds):
+                    work.begun_s = time.monotonic()
                 self._lock.notify_all()
+            if work.begun_s is not None:
+                self._probe(work)
 
     def _foretell(self, work: _Work, ticks: Sequence[Tick]) -> tuple[int, list[Prediction]]:
         """How many of the ticks were to be asked about, and what came of the last of these."""
@@ -235,15 +254,45 @@ class Predicting:
                 found = self._ask(work, tick)
             else:
                 work.hindsight.observe(tick)
+                work.newest = None
         return len(asked), found
 
     def _ask(self, work: _Work, tick: Tick) -> list[Prediction]:
         if self.mode == HINDSIGHT:
-            return [p for p in work.hindsight.foretell(tick) if p is not None]
+            predictions = work.hindsight.foretell(tick)
+            work.newest = tick, predictions
+            return [p for p in predictions if p is not None]
         work.hindsight.observe(tick)
         ahead, plan = max(work.hindsight.horizons), self._plan
         planned = plan.chunk(tick.stamp_ns, self._period_ns, ahead) if plan else None
         return [] if planned is None else [work.hindsight.plan(tick, planned)]
+
+    def _has_spare(self, work: _Work, seconds: float) -> bool:
+        """Whether a probe, which takes some times as long, would be over before the next tick."""
+        hindsight, spare_s = work.hindsight, SPARE * work.hindsight.stride.seconds
+        is_due = isinstance(hindsight, Probing) and hindsight.is_due and work.newest is not None
+        is_free = not (work.is_over or work.waiting)
+        return is_due and is_free and (1 + len(WRONG)) * seconds <= spare_s
+
+    def _probe(self, work: _Work) -> None:
+        """Ask the engine what it would have foretold by wrong actions; the lock is not held."""
+        assert isinstance(work.hindsight, Probing)
+        assert work.newest is not None
+        problem = ''
+        try:
+            work.hindsight.compare(*work.newest)
+            found = measure([work.hindsight.probed], NS / self._period_ns)
+        except Exception as error:  # as above
+            problem = f'{self.ladder.level}: {type(error).__name__}: {error}'
+        with self._lock:
+            work.newest = work.begun_s = None
+            if work.is_over:
+                return
+            if problem:
+                self._leave(work, problem)
+            else:
+                self.grounding = found
+            self._lock.notify_all()
 
     def _note(
         self, work: _Work, found: list[Prediction], seconds: float, ticks: int, asked: int

@@ -194,3 +194,82 @@ def test_a_chunk_model_is_asked_once_a_stride_and_has_all_of_it(messages, level,
     starts = [p.input_stamp_ns for one in told for p in one.predictions]
     assert len(set(starts)) == len(starts)
     assert made.coverage > 0.8
+
+
+def test_with_time_to_spare_it_is_measured_how_far_predictions_rest_on_actions(
+    messages, level, predicting, monkeypatch
+):
+    class Obedient(Persistence):
+        def __init__(self, size, horizon=2):
+            super().__init__(size, horizon)
+            self.spec = replace(self.spec, follows_actions=True)
+
+        def predict(self, observation, actions, steps=None):
+            said = super().predict(observation, actions, steps)
+            return replace(said, state=actions.values[list(steps)])
+
+    monkeypatch.setattr('cosmos_flywheel.capture.live.predicting.PROBE_S', 0.2)
+    monkeypatch.setattr('cosmos_flywheel.capture.live.predicting.SPARE', 1e9)
+    monkeypatch.setattr('cosmos_flywheel.core.grounding.BLOCK_S', 0.4)
+    made, _ = predicting([level('obedient', Obedient)])
+    for heard in messages:
+        made.take(heard)
+        made.wait(5.0)
+    assert made.grounding['state'].interval[0] > 0
+    assert made.grounding['picture'].holds_zero
+    assert made.skipped == 0
+    assert not made.problem
+    made.begin_anew()
+    assert made.grounding == {}
+
+
+@pytest.mark.parametrize('spare', [0.0, 1e9], ids=['none', 'plenty'])
+def test_only_time_to_spare_is_spent_on_wrong_actions(
+    messages, level, predicting, monkeypatch, spare
+):
+    asked: list[int] = []
+
+    class Counting(Persistence):
+        def __init__(self, size, horizon=2):
+            super().__init__(size, horizon)
+            self.spec = replace(self.spec, follows_actions=True)
+
+        def predict(self, observation, actions, steps=None):
+            asked.append(observation.stamp_ns)
+            return super().predict(observation, actions, steps)
+
+    monkeypatch.setattr('cosmos_flywheel.capture.live.predicting.SPARE', spare)
+    made, told = predicting([level('counting', Counting)])
+    for heard in messages:
+        made.take(heard)
+        made.wait(5.0)
+    assert (len(asked) > len(set(asked))) == (spare > 0)
+    assert len(levels_of(told)) == len(set(asked))
+
+
+def test_an_engine_that_hangs_over_wrong_actions_is_left(messages, level, predicting, monkeypatch):
+    free, seen = threading.Event(), set()
+
+    class Hung(Persistence):
+        def __init__(self, size, horizon=2):
+            super().__init__(size, horizon)
+            self.spec = replace(self.spec, follows_actions=True)
+
+        def predict(self, observation, actions, steps=None):
+            if observation.stamp_ns in seen:
+                free.wait(30)
+            seen.add(observation.stamp_ns)
+            return super().predict(observation, actions, steps)
+
+    monkeypatch.setattr('cosmos_flywheel.capture.live.predicting.SPARE', 1e9)
+    made, _ = predicting([level('hung', Hung), Judge('persistence')], hung_s=0.5)
+    for heard in messages:
+        made.take(heard)
+        made.wait(0.2)
+        if made.is_busy:
+            break
+    time.sleep(0.1)
+    made.look(time.monotonic() + 1.0)
+    free.set()
+    assert made.ladder.level == 'persistence'
+    assert 'hung' in made.problem
