@@ -75,18 +75,8 @@ class CosmosSettings:
     """Most of the GPU's memory that may be taken; 0 for no limit."""
 
     def __post_init__(self) -> None:
-        for name, options in CHOICES.items():
-            if getattr(self, name) not in options:
-                known = ', '.join(map(str, options))
-                raise EngineError(f'{name} is {getattr(self, name)!r}; take one of {known}')
-        for name, (least, most) in RANGES.items():
-            if not least <= getattr(self, name) <= most:
-                raise EngineError(f'{name} is {getattr(self, name)}; give {least:g} to {most:g}')
-        if self.chunk % GROUP:
-            raise EngineError(
-                f'chunk is {self.chunk}; give a multiple of {GROUP}, so many pictures are one '
-                'latent frame'
-            )
+        check_ranges(self, CHOICES, RANGES)
+        check_whole_groups(self.chunk)
 
     @property
     def level(self) -> str:
@@ -110,15 +100,48 @@ class CosmosSettings:
             EngineError: an unknown name, or a value out of its range.
 
         """
-        kinds: dict[str, Any] = {f.name: type(f.default) for f in fields(cls)}
-        values = dict(given)
-        for word in words:
-            name, equals, text = word.partition('=')
-            if name not in kinds or not equals:
-                raise EngineError(f'{word!r} sets nothing; {nearest(name, tuple(kinds))}')
-            try:
-                values[name] = kinds[name](text)
-            except ValueError as error:
-                kind = 'a whole number' if kinds[name] is int else 'a number'
-                raise EngineError(f'{name} is {text!r}; give {kind}') from error
-        return cls(**values)
+        return cls(**parse_words(cls, words, given))
+
+
+def check_ranges(
+    settings: Any,
+    choices: Mapping[str, tuple[object, ...]],
+    ranges: Mapping[str, tuple[float, float]],
+) -> None:
+    """Raise EngineError for the first setting that is none of its choices, or out of its range."""
+    for name, options in choices.items():
+        if getattr(settings, name) not in options:
+            known = ', '.join(map(str, options))
+            raise EngineError(f'{name} is {getattr(settings, name)!r}; take one of {known}')
+    for name, (least, most) in ranges.items():
+        if not least <= getattr(settings, name) <= most:
+            raise EngineError(f'{name} is {getattr(settings, name)}; give {least:g} to {most:g}')
+
+
+def check_whole_groups(chunk: int) -> None:
+    """Raise EngineError unless a chunk's pictures fill latent frames."""
+    if chunk % GROUP:
+        raise EngineError(
+            f'chunk is {chunk}; give a multiple of {GROUP}, so many pictures are one latent frame'
+        )
+
+
+def parse_words(kind: Any, words: Iterable[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a dataclass of settings by `name=value` words, over those given.
+
+    Raises:
+        EngineError: an unknown name, or a value of another kind.
+
+    """
+    kinds: dict[str, Any] = {f.name: type(f.default) for f in fields(kind)}
+    values = dict(given)
+    for word in words:
+        name, equals, text = word.partition('=')
+        if name not in kinds or not equals:
+            raise EngineError(f'{word!r} sets nothing; {nearest(name, tuple(kinds))}')
+        try:
+            values[name] = kinds[name](text)
+        except ValueError as error:
+            number = 'a whole number' if kinds[name] is int else 'a number'
+            raise EngineError(f'{name} is {text!r}; give {number}') from error
+    return values
