@@ -7,9 +7,10 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cosmos_flywheel.cli import engine_check, engine_list
+from cosmos_flywheel.cli import engine_build, engine_check, engine_list
 
 SUBCOMMANDS: Mapping[str, Callable[[Any, str], None]] = {
+    'build': engine_build.add_parser,
     'list': engine_list.add_parser,
     'check': engine_check.add_parser,
 }

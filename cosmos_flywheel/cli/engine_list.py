@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.cli.table import table
+from cosmos_flywheel.engines.cosmos.sums import cache_folder
 from cosmos_flywheel.engines.tensorrt.shelf import Shelf
 
-SHELF = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'cosmos_flywheel/engines')
+SHELF = cache_folder() / 'engines'
 STATE = 'built and inspected, not executed'
 """Until a log from a card that TensorRT supports is among the results of bench/."""
 

@@ -99,12 +99,11 @@ class Runtime:
             self._begin_anyhow()
             if settings.precision == 'fp8' and not _is_packed(weights.generation):
                 to_float8(self.loop)
-            self.steps: Steps = self.loop
             self.graphs: GraphVae | None = None
             if uses_graphs:
                 self.vae = channels_last(self.vae, compiled_passes())
                 self.graphs = GraphVae(self.vae, canvas.size, self.latent)
-                self.steps = GraphLoop(self.loop, compiled_layer(), duty=settings.duty)
+            self.steps = self._steps(uses_graphs)
 
     def foretell(self, picture: Picture, rows: Vector, seed: int) -> Tensor:
         """Latents (1, 48, T, h, w) of a chunk.
@@ -157,6 +156,17 @@ class Runtime:
             ]
             return np.asarray(torch.cat(shown).cpu().numpy())
 
+    def _steps(self, uses_graphs: bool) -> Steps:
+        settings = self.model.settings
+        if settings.back_end == 'tensorrt':
+            # Wants libraries that no other back end does.
+            from cosmos_flywheel.engines.tensorrt.back_end import steps_of
+
+            return steps_of(self.loop, settings.duty)
+        if uses_graphs:
+            return GraphLoop(self.loop, compiled_layer(), duty=settings.duty)
+        return self.loop
+
     def _begin_anyhow(self) -> None:
         """Begin with noise, so that there is something to record and to scale by."""
         settings, draw = self.model.settings, torch.Generator().manual_seed(0)
@@ -205,7 +215,7 @@ def close_all() -> None:
 
 def _make(model: CosmosModel) -> Runtime:
     settings = model.settings
-    uses_graphs = settings.back_end == 'cuda' or (
+    uses_graphs = settings.back_end in ('cuda', 'tensorrt') or (
         settings.back_end == 'auto' and torch.cuda.is_available()
     )
     if uses_graphs:
@@ -227,17 +237,26 @@ def _load(model: CosmosModel, device: str) -> Weights:
     dtype = torch.float32 if model.settings.precision == 'fp32' else torch.bfloat16
     checkpoint = Checkpoint(model.checkpoint, model.commit)
     texts = tuple(_text(model, checkpoint, words, device, dtype) for words in _captions(model))
-    generation = _shared(model) or Generation.load(
-        checkpoint.transformer(device, dtype), checkpoint.dims
-    )
+    generation = _generation(model, checkpoint, device, dtype)
     vae = Vae.load(checkpoint.vae(device, dtype), checkpoint.vae_dims)
     return Weights(generation, vae, texts)
+
+
+def _generation(model: CosmosModel, checkpoint: Checkpoint, device: str, dtype: Any) -> Generation:
+    if model.settings.back_end == 'tensorrt':
+        from cosmos_flywheel.engines.tensorrt.back_end import engine_tower
+
+        return engine_tower(model)
+    return _shared(model) or Generation.load(
+        checkpoint.transformer(device, dtype), checkpoint.dims
+    )
 
 
 def _shared(model: CosmosModel) -> Generation | None:
     """The tower of a runtime that is open with the same checkpoint and precision."""
     for other in _open.values():
-        same = other.model.files == model.files
+        of_torch = other.model.settings.back_end != 'tensorrt'
+        same = of_torch and other.model.files == model.files
         if same and other.model.settings.precision == model.settings.precision:
             return other.loop.generation
     return None

@@ -14,7 +14,7 @@ from cosmos_flywheel.engines.cosmos.dims import GROUP
 TIERS = (256, 480)
 PRECISIONS = ('fp32', 'bf16', 'fp8')
 RESIDUALS = ('frames', 'latents')
-BACK_ENDS = ('auto', 'eager', 'cuda')
+BACK_ENDS = ('auto', 'eager', 'cuda', 'tensorrt')
 RANGES: Mapping[str, tuple[float, float]] = {
     'steps': (1, 200),
     'shift': (0.1, 100),
@@ -68,7 +68,8 @@ class CosmosSettings:
     show_hz: float = 0.5
     """In latent mode, how often pictures are decoded for people; 0 only on demand."""
     back_end: str = 'auto'
-    """Of a step: eager, or recorded CUDA graphs; auto takes graphs where there is a GPU."""
+    """Of a step: eager, recorded CUDA graphs, or engines of TensorRT that are built beforehand;
+    auto takes graphs where there is a GPU."""
     duty: float = 1.0
     """Share of the time that steps may keep the GPU busy."""
     memory_gb: float = 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import math
 from collections.abc import Iterator
@@ -98,6 +99,12 @@ class Card:
             yield
         finally:
             self._context.pop()
+
+
+@functools.cache
+def present_card() -> Card:
+    """The card of this process, taken once and kept until it ends."""
+    return Card()
 
 
 def open_pycuda() -> Any:

@@ -28,7 +28,7 @@ REBUILD = 'build it again with `flywheel engine build`'
 REMEDIES = (
     ('driver version is insufficient', 'it needs an NVIDIA GPU and a newer driver: update it'),
     ('cannot run on this gpu', 'take the other library (--library), or the cuda back end'),
-    ('cannot compile for target', 'take --precision float32, or a newer --architecture'),
+    ('cannot compile for target', 'take --precision fp32, or a newer --architecture'),
     ('out of memory', 'close what else uses the GPU, or take fewer layers an engine (--group)'),
     ('outofmemory', 'close what else uses the GPU, or take fewer layers an engine (--group)'),
     ('serialization', f'the file is cut off, or of another version or machine: {REBUILD}'),
@@ -36,6 +36,15 @@ REMEDIES = (
 )
 """What the library's words mean for the user; the first that fits."""
 LINE_LENGTH = 300
+TYPES = {
+    'FLOAT': 'float32',
+    'BF16': 'bfloat16',
+    'HALF': 'float16',
+    'BOOL': 'bool',
+    'INT32': 'int32',
+    'INT64': 'int64',
+}
+"""The library's words for types → torch's."""
 
 
 class Door:

@@ -7,10 +7,12 @@ one revision of a checkpoint. Where any of them differs there is none, and it is
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,10 @@ class Shelf:
             return None
         return entry if entry.key == key else None
 
+    def holds(self, key: Key) -> bool:
+        """Whether there is an engine of a key, whole or not."""
+        return (self.folder / f'{key.name}.json').is_file()
+
     def put(
         self,
         key: Key,
@@ -143,12 +149,7 @@ class Shelf:
             entry = Entry(path, key, sha256_file(path), path.stat().st_size, layers, types)
             _write(path.with_suffix('.json'), _text(entry))
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            remedy = 'free space' if full else 'choose another folder with --shelf'
-            raise EngineError(
-                f'{path}: cannot be written ({error.strerror}); {remedy}; nothing incomplete was '
-                'kept'
-            ) from error
+            raise _unwritten(path, error) from error
         return entry
 
     def entries(self) -> list[Entry]:
@@ -176,12 +177,38 @@ class Shelf:
             document['types'],
         )
 
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder on the same disk for what an engine is built from; gone afterwards."""
+        folder = self.folder / f'.graph.partial-{os.getpid()}'
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+        except OSError as error:
+            raise _unwritten(folder, error) from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _sweep(self) -> None:
         """Remove what a build that was killed left half written."""
         for path in self.folder.glob('.*.partial-*'):
             process = path.name.rpartition('-')[2]
-            if process.isdigit() and not Path('/proc', process).exists():
+            if not process.isdigit() or Path('/proc', process).exists():
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 path.unlink(missing_ok=True)
+
+
+def _unwritten(path: Path, error: OSError) -> EngineError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = 'free space' if full else 'choose another folder with --shelf'
+    return EngineError(
+        f'{path}: cannot be written ({error.strerror}); {remedy}; nothing incomplete was kept'
+    )
 
 
 def _text(entry: Entry) -> bytes:

@@ -52,7 +52,7 @@ def test_an_unknown_library_is_answered_with_the_nearest():
             'update it',
         ),
         ('The engine cannot run on this GPU, which has compute capability 9.0.', 'back end'),
-        ('Cannot compile for target(s) sm75', '--precision float32'),
+        ('Cannot compile for target(s) sm75', '--precision fp32'),
         ('Serialization assertion plan.header.size == blobSize failed.', 'cut off'),
         ('Error Code 2: OutOfMemory (Requested size was 5 bytes.)', '--group'),
         ('something new', 'docs/engines.md'),

@@ -90,7 +90,7 @@ def test_an_input_of_another_form_is_named(exported):
         executor.run('encode', {})
     with pytest.raises(EngineError, match=r'float32\[1, 3, 1, 64, 64\], the unit wants'):
         executor.run('encode', {'picture': torch.zeros(1, 3, 1, 64, 64)})
-    assert units.shadow('encode').inputs['picture'] == form_of(torch.zeros(1, 3, 1, 64, 96))
+    assert units.shadow('encode').inputs['picture'] == form_of(torch.zeros(1, 3, 1, 192, 320))
 
 
 def test_a_missing_or_broken_graph_and_one_of_bfloat16_are_refused(bench, exported, tmp_path):
