@@ -88,6 +88,7 @@ class Analysis:
             else judge.calibration.norms(channels)
         )
         self.calibration_id = judge.calibration_id
+        self._trust = judge.calibration and judge.calibration.trust
         self.grounding = grounding_of(judge, self.engine)
         self.scorer = Scorer(
             channels,
@@ -159,6 +160,8 @@ class Analysis:
         if unknown:
             yield f'message type unknown, not looked at: {", ".join(unknown)}'
         yield from filter(None, (self.grounding.muted(c.name) for c in self.scorer.channels))
+        if self._trust is not None:
+            yield from filter(None, (self._trust.muted(c.name) for c in self.scorer.channels))
         yield from blind_rules(self.robot.outcomes, self.watcher.topics)
         yield from self._triggers.notes()
         yield from self.losses.notes()

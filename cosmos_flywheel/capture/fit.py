@@ -17,9 +17,16 @@ from cosmos_flywheel.capture.grounding import Probing, every_ticks
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.learn import Learnt, learn
 from cosmos_flywheel.capture.model import Judge, prior_bytes, settings_hash, working_size
+from cosmos_flywheel.capture.reseeding import MOST_CHUNKS, Reseeding
 from cosmos_flywheel.capture.workers import Progress, Tell, work_all
-from cosmos_flywheel.core.calibration import Calibration, Recording, appearance_of, calibrate
-from cosmos_flywheel.core.channels import ActionChannel, Channel
+from cosmos_flywheel.core.calibration import (
+    Calibration,
+    ChannelCalibration,
+    Recording,
+    appearance_of,
+    calibrate,
+)
+from cosmos_flywheel.core.channels import ActionChannel, Channel, PictureChannel
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, ConfigError
 from cosmos_flywheel.core.grounding import Grounding, Probed, measure
@@ -28,8 +35,9 @@ from cosmos_flywheel.core.prior import Prior, fit_prior, held_out_evidence
 from cosmos_flywheel.core.prior import Recording as Ticks
 from cosmos_flywheel.core.promise import BUDGET_PER_HOUR
 from cosmos_flywheel.core.suspects import Suspect, find_suspects
+from cosmos_flywheel.core.trust import CHANNEL, SEEDS, Reseeded, Trust, trust_of
 from cosmos_flywheel.core.types import Vector
-from cosmos_flywheel.engines import Local
+from cosmos_flywheel.engines import COSMOS_LEVELS, Cosmos, CosmosModel, CosmosSettings, Local
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,16 @@ class Job:
     """Whether to ask what wrong actions would have foretold."""
 
 
+@dataclass(frozen=True, slots=True)
+class CosmosChoice:
+    """Which checkpoint engine cosmos is to be, and how it is asked."""
+
+    settings: CosmosSettings
+    checkpoint: Path
+    commit: str = ''
+    """That it was downloaded at; empty where the folder's name says it."""
+
+
 Evidence = Mapping[str, Vector]
 """(T, n) by channel name."""
 
@@ -56,6 +74,7 @@ class Watched:
     evidence: Evidence
     ticks: Ticks
     probed: Probed | None
+    reseeded: Reseeded | None = None
 
 
 def fit(
@@ -87,19 +106,22 @@ def fit_judge(
     progress: Progress | None = None,
     learning: Progress | None = None,
     budget_per_hour: float = BUDGET_PER_HOUR,
+    cosmos: CosmosChoice | None = None,
 ) -> Judge:
     """Fit the engine, if it learns, and then what is normal for it.
 
-    `learning` is told how far the engine is, `progress` afterwards how far each bag is.
+    `learning` is told how far the engine is, `progress` afterwards how far each bag is; `cosmos`
+    is what a level of Cosmos asks for.
 
     Raises:
         BagError, ConfigError: as `fit`; also if what engine local needs is not installed.
+        EngineError: a checkpoint cannot be used.
 
     """
     cv2.setNumThreads(1)
     _require_one_robot(paths, robot)
     learnt = learn(paths, robot, learning) if level == Local.level else None
-    jobs = _open_all(paths, robot, level, learnt)
+    jobs = _open_all(paths, robot, _judge(paths[0], robot, level, learnt, cosmos), learnt)
     if progress is not None:
         progress.expect({str(job.path): job.duration_s for job in jobs})
     found = {job.bag_id: one for job, one in work_all(_watch, jobs, workers, progress)}
@@ -118,6 +140,10 @@ def fit_judge(
             nominal[i] = {**nominal[i], channel.name: evidence}
     recordings = [r for i in kept for r in _recordings(nominal[i], i, learnt)]
     channels, promise = calibrate(watched, recordings, robot.clock.hz, budget_per_hour)
+    trust = _trust([found[jobs[i].bag_id] for i in kept], channels) if judge.cosmos else None
+    if trust is not None:
+        known = channels[CHANNEL]
+        channels[CHANNEL] = replace(known, threshold=known.threshold * trust.factor)
     calibration = Calibration(
         robot=robot.name,
         engine={'level': judge.level, 'sha256': judge.engine_sha256},
@@ -136,6 +162,7 @@ def fit_judge(
         promise=promise,
         appearance=appearance_of(recordings, robot.clock.hz),
         grounding=_grounding([found[jobs[i].bag_id] for i in kept], robot, learnt),
+        trust=trust,
     )
     return replace(judge, calibration=calibration, prior=prior)
 
@@ -174,6 +201,14 @@ def _grounding(
     return Grounding(True, measure(in_order, robot.clock.hz))
 
 
+def _trust(watched: Sequence[Watched], channels: Mapping[str, ChannelCalibration]) -> Trust | None:
+    """Whether a generative engine may alarm."""
+    if CHANNEL not in channels:
+        return None
+    sampled = [w.reseeded for w in watched if w.reseeded is not None]
+    return trust_of(sampled, channels[CHANNEL].scale)
+
+
 def _border(evidence: Evidence, learnt: Learnt | None) -> int:
     """The first tick of a bag that the engine was not fitted on, if not fitted on all of it."""
     share = 0.0 if learnt is None else learnt.seen_share
@@ -207,13 +242,28 @@ def _require_one_robot(paths: Sequence[Path], robot: Robot) -> None:
             )
 
 
-def _open_all(paths: Sequence[Path], robot: Robot, level: str, learnt: Learnt | None) -> list[Job]:
+def _judge(
+    path: Path, robot: Robot, level: str, learnt: Learnt | None, cosmos: CosmosChoice | None
+) -> Judge:
+    """Who watches the nominal bags; the first of them says how large pictures are."""
+    if learnt is not None:
+        return Judge(level, size=learnt.model.size, local=learnt.model)
+    with open_bag(path) as source:
+        size = first_size(source, robot)
+    if level not in COSMOS_LEVELS:
+        return Judge(level, size=working_size(size))
+    if cosmos is None:
+        raise ConfigError(f'engine {level} needs a checkpoint; give --checkpoint DIR')
+    if size is None:
+        raise ConfigError(f'{path}: no picture of robot {robot.name!r}; engine {level} needs one')
+    model = CosmosModel.of(robot, size, cosmos.settings, cosmos.checkpoint, cosmos.commit)
+    return Judge(level, size=model.view.size, cosmos=model)
+
+
+def _open_all(
+    paths: Sequence[Path], robot: Robot, judge: Judge, learnt: Learnt | None
+) -> list[Job]:
     """A job for every bag; leave-one-out needs different recordings."""
-    judge = (
-        Judge(level, size=_size(paths[0], robot))
-        if learnt is None
-        else Judge(level, size=learnt.model.size, local=learnt.model)
-    )
     follows = judge.make_engine(None).spec.follows_actions
     seen = frozenset[int]() if learnt is None else learnt.seen
     jobs: list[Job] = []
@@ -229,12 +279,6 @@ def _open_all(paths: Sequence[Path], robot: Robot, level: str, learnt: Learnt | 
             probes = follows and index not in seen
             jobs.append(Job(path, source.bag_id, source.duration_s, robot, judge, probes))
     return jobs
-
-
-def _size(path: Path, robot: Robot) -> tuple[int, int]:
-    """(H, W) at which all are compared: as the first bag's pictures ask for."""
-    with open_bag(path) as source:
-        return working_size(first_size(source, robot))
 
 
 def _analysis(source: BagSource, job: Job) -> Analysis:
@@ -254,16 +298,32 @@ def _watch(job: Job, tell: Tell | None) -> Watched:
         except ConfigError as error:
             raise ConfigError(f'{path}: {error}') from error
         if job.probes:
-            stride = analysis.engine.spec.stride
-            every = every_ticks(job.robot.clock.hz, job.duration_s, stride)
-            probing = Probing(job.robot, analysis.engine, every)
+            probing = _probing(job, analysis)
             analysis.watcher.hindsight = probing
         evidence, ticks = collect_evidence(analysis)
     if not all(len(rows) for rows in evidence.values()):
         raise BagError(f'{path}: nothing of robot {job.robot.name!r} was readable; leave it out')
     if tell is not None:
         tell(str(path), job.duration_s)
-    return Watched(evidence, ticks, None if probing is None else probing.probed)
+    return Watched(
+        evidence,
+        ticks,
+        None if probing is None else probing.probed,
+        probing.reseeded if isinstance(probing, Reseeding) else None,
+    )
+
+
+def _probing(job: Job, analysis: Analysis) -> Probing:
+    """Hindsight that also asks with wrong actions, and a generative engine with other seeds."""
+    robot, model = job.robot, job.judge.cosmos
+    every = every_ticks(robot.clock.hz, job.duration_s, analysis.engine.spec.stride)
+    painted = [c for c in analysis.scorer.channels if isinstance(c, PictureChannel)]
+    if model is None or not painted:
+        return Probing(robot, analysis.engine, every)
+    own = model.settings.seed
+    others = [Cosmos(model.with_settings(seed=own + i)) for i in range(1, SEEDS)]
+    sampled_s = job.duration_s / MOST_CHUNKS
+    return Reseeding(robot, analysis.engine, every, others, painted[0], sampled_s)
 
 
 def _require_alike(paths: Sequence[Path], nominal: Sequence[Evidence]) -> None:

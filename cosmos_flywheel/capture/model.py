@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load as load_arrays
@@ -20,7 +21,15 @@ from cosmos_flywheel.core.grounding import Grounding
 from cosmos_flywheel.core.lineage import config_hash, sha256_hex
 from cosmos_flywheel.core.prior import Prior
 from cosmos_flywheel.core.scoring import SCORING_REVISION
-from cosmos_flywheel.engines import Local, LocalModel, WorldModel, make_engine
+from cosmos_flywheel.engines import (
+    COSMOS_LEVELS,
+    Cosmos,
+    CosmosModel,
+    Local,
+    LocalModel,
+    WorldModel,
+    make_engine,
+)
 from cosmos_flywheel.store.files import storing, write_bytes, write_document
 
 CALIBRATION = 'calibration.json'
@@ -45,6 +54,8 @@ class Judge:
     """What engine local was fitted to."""
     prior: Prior | None = None
     """What the robot is usually told; None leaves the action channel out."""
+    cosmos: CosmosModel | None = None
+    """Which checkpoint engine cosmos is, and how it is asked."""
 
     def make_engine(self, picture_size: tuple[int, int] | None) -> WorldModel:
         """The engine for pictures of this (H, W); None for a recording without a camera.
@@ -55,8 +66,11 @@ class Judge:
 
         """
         if self.local is not None:
-            self._check_camera(self.local, picture_size)
+            self._check_camera(self.local.camera_size, picture_size)
             engine: WorldModel = Local(self.local)
+        elif self.cosmos is not None:
+            self._check_camera(self.cosmos.camera_size, picture_size)
+            engine = Cosmos(self.cosmos)
         elif self.calibration is None:
             return make_engine(self.level, self.size or working_size(picture_size))
         else:
@@ -68,11 +82,21 @@ class Judge:
             )
         return engine
 
+    def with_cosmos(self, **changed: Any) -> Judge:
+        """The same with other settings of engine cosmos, such as `duty`."""
+        assert self.cosmos is not None
+        return replace(self, cosmos=self.cosmos.with_settings(**changed))
+
+    def prepare(self) -> None:
+        """Load what predictions need, where that takes long; EngineError if it cannot be."""
+        if self.cosmos is not None:
+            Cosmos(self.cosmos).prepare()
+
     @staticmethod
-    def _check_camera(local: LocalModel, picture_size: tuple[int, int] | None) -> None:
-        if picture_size is None or picture_size == local.camera_size:
+    def _check_camera(fitted: tuple[int, int], picture_size: tuple[int, int] | None) -> None:
+        if picture_size is None or picture_size == fitted:
             return
-        then, now = (f'{w}x{h}' for h, w in (local.camera_size, picture_size))
+        then, now = (f'{w}x{h}' for h, w in (fitted, picture_size))
         raise ConfigError(
             f'the model was fitted to a camera of {then} px, this recording has {now} px; '
             f'fit again with `flywheel fit` on nominal bags of this camera'
@@ -83,6 +107,8 @@ class Judge:
         """Of what decides predictions."""
         if self.local is not None:
             return self.local.sha256
+        if self.cosmos is not None:
+            return self.cosmos.sha256
         return self.make_engine(None).spec.sha256
 
     def check_robot(self, robot: Robot) -> None:
@@ -165,8 +191,14 @@ def load_judge(folder: Path) -> Judge:
         )
     calibration = Calibration.from_mapping(schemas.load(path, SCHEMA))
     level = calibration.engine['level']
-    local = LocalModel.load(folder) if level == Local.level else None
-    return Judge(level, calibration, calibration.size, local, _load_prior(folder, calibration))
+    return Judge(
+        level,
+        calibration,
+        calibration.size,
+        LocalModel.load(folder) if level == Local.level else None,
+        _load_prior(folder, calibration),
+        CosmosModel.load(folder) if level in COSMOS_LEVELS else None,
+    )
 
 
 def prior_bytes(prior: Prior) -> bytes:
@@ -205,6 +237,7 @@ def save_judge(
     folder: Path,
     local: LocalModel | None = None,
     prior: Prior | None = None,
+    cosmos: CosmosModel | None = None,
 ) -> Path:
     """Write a model folder, over an older one if there is one; the calibration comes last.
 
@@ -216,6 +249,9 @@ def save_judge(
     with storing(path):
         folder.mkdir(parents=True, exist_ok=True)
         files = local.files() if local else {}
+        if cosmos is not None:
+            files |= cosmos.written()
+            cosmos.link(folder)
         if prior is not None:
             files[PRIOR] = prior_bytes(prior)
         for name, data in files.items():

@@ -7,12 +7,13 @@ import argparse
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
-from cosmos_flywheel.capture.fit import fit_judge
+from cosmos_flywheel.capture.fit import CosmosChoice, fit_judge
 from cosmos_flywheel.capture.model import grounding_of, require_free, save_judge
 from cosmos_flywheel.capture.statistics import Statistics, action_statistics
 from cosmos_flywheel.cli.progress import ProgressLine
@@ -20,7 +21,7 @@ from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.calibration import Calibration
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.promise import BUDGET_PER_HOUR
-from cosmos_flywheel.engines import LEVELS
+from cosmos_flywheel.engines import COSMOS_LEVELS, LEVELS, CosmosSettings
 from cosmos_flywheel.store.robots import load_robot
 
 WIDTH = 96
@@ -40,9 +41,25 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--robot', required=True, help='a shipped robot or a robot file')
     parser.add_argument(
         '--engine',
-        choices=LEVELS,
+        choices=(*COSMOS_LEVELS, *LEVELS),
         default=LEVELS[0],
         help='which engine predicts (default: %(default)s, which needs torch to fit)',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        type=Path,
+        metavar='DIR',
+        help='of cosmos: what `flywheel engine pull` made, in the layout of the hub',
+    )
+    parser.add_argument(
+        '--revision', default='', help='the commit of --checkpoint, where its name does not say it'
+    )
+    parser.add_argument(
+        '--set',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help=f'of cosmos: {", ".join(f.name for f in fields(CosmosSettings) if f.name != "tier")}',
     )
     parser.add_argument('-o', '--out', type=Path, help='the model folder to write')
     parser.add_argument(
@@ -52,7 +69,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--force', action='store_true', help='replace a model that is there')
     parser.add_argument(
-        '--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one a core)'
+        '--workers',
+        type=int,
+        help='processes (default: one a core; with cosmos one, since each loads the tower)',
     )
     parser.add_argument(
         '--budget',
@@ -66,7 +85,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write the model folder, and print what was learnt."""
-    if args.workers < 1:
+    if args.workers is not None and args.workers < 1:
         raise ConfigError(f'--workers {args.workers}: give at least 1')
     if not 0 < args.budget < math.inf:
         raise ConfigError(f'--budget {args.budget:g}: give a number above 0, such as 1')
@@ -80,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         require_free(args.out)
     robot = load_robot(args.robot)
     paths = find_bags(args.bags)
+    cosmos = _cosmos(args)
     with (
         ProgressLine('fitting the networks', bags=False) as learning,
         ProgressLine('nominal bags') as progress,
@@ -88,18 +108,42 @@ def run(args: argparse.Namespace) -> int:
             paths,
             robot,
             args.engine,
-            workers=args.workers,
+            workers=args.workers or (1 if cosmos else os.cpu_count() or 1),
             progress=progress,
             learning=learning,
             budget_per_hour=args.budget,
+            cosmos=cosmos,
         )
     calibration = judge.calibration
     assert calibration is not None
-    path = save_judge(calibration, args.out, judge.local, judge.prior)
+    path = save_judge(calibration, args.out, judge.local, judge.prior, judge.cosmos)
     print('\n'.join(_lines(calibration)))
     print(f'action grounding: {grounding_of(judge, judge.make_engine(None)).in_words()}')
+    if calibration.trust is not None:
+        print(f'trust: {calibration.trust.in_words()}')
     print(f'model: {path.parent}')
     return 0
+
+
+def _cosmos(args: argparse.Namespace) -> CosmosChoice | None:
+    """What a level of Cosmos asks for; raises ConfigError where another level is given it."""
+    tier = COSMOS_LEVELS.get(args.engine)
+    if tier is None:
+        if args.checkpoint or args.revision or args.set:
+            raise ConfigError(
+                f'--checkpoint, --revision and --set are of {" and ".join(COSMOS_LEVELS)}; leave '
+                f'them away with engine {args.engine}'
+            )
+        return None
+    if args.checkpoint is None:
+        raise ConfigError(
+            f'engine {args.engine} needs a checkpoint; get one with `flywheel engine pull` and '
+            'give --checkpoint DIR'
+        )
+    settings = CosmosSettings.parse(args.set, tier=tier)
+    if settings.tier != tier:
+        raise ConfigError(f'--set tier={settings.tier}: give --engine cosmos-{settings.tier}')
+    return CosmosChoice(settings, args.checkpoint, args.revision)
 
 
 def _normaliser_lines(found: Statistics) -> Iterator[str]:

@@ -22,6 +22,7 @@ from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import printable, table
 from cosmos_flywheel.core.errors import BagError, ConfigError, FlywheelError, StoreError
 from cosmos_flywheel.engines import ENGINES
+from cosmos_flywheel.engines.cosmos.model import DOCUMENT
 from cosmos_flywheel.store.files import storing, write_document
 from cosmos_flywheel.store.robots import load_robot
 
@@ -74,7 +75,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write what was found here')
     parser.add_argument(
-        '--workers', type=int, default=os.cpu_count() or 1, help='processes (default: one a core)'
+        '--workers',
+        type=int,
+        help='processes (default: one a core; with cosmos one, since each loads the tower)',
     )
     defaults = CaptureSettings()
     parser.add_argument(
@@ -103,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     plan_of = _plan_of(args, settings)
     with ProgressLine('bags') as progress:
         document, result = harvest(
-            paths, plan_of, args.out, workers=args.workers, progress=progress
+            paths, plan_of, args.out, workers=_workers(args), progress=progress
         )
     if args.json is not None:
         _write_json(args.json, document)
@@ -118,7 +121,7 @@ def _settings(args: argparse.Namespace) -> CaptureSettings:
     for name, value in (('--pre-roll', args.pre_roll), ('--post-roll', args.post_roll)):
         if not 0 <= value <= 3600:
             raise ConfigError(f'{name} {value:g}: give seconds between 0 and 3600')
-    if args.workers < 1:
+    if args.workers is not None and args.workers < 1:
         raise ConfigError(f'--workers {args.workers}: give at least 1')
     return CaptureSettings(pre_roll_s=args.pre_roll, post_roll_s=args.post_roll)
 
@@ -129,6 +132,7 @@ def _plan_of(args: argparse.Namespace, settings: CaptureSettings) -> PlanOf:
     if triggers is not None:
         Triggers.load(triggers)  # a mistake in it is no bag's fault
     judge = load_judge(args.model) if args.model else Judge(args.engine)
+    judge.prepare()  # a checkpoint that is not there is no bag's fault
     name = args.robot or (judge.calibration.robot if judge.calibration else None)
     if name is None:
         return lambda source: Plan(_guess_robot(source), judge, settings, triggers)
@@ -143,6 +147,13 @@ def _plan_of(args: argparse.Namespace, settings: CaptureSettings) -> PlanOf:
         ) from error
     judge.check_robot(plan.robot)
     return lambda _: plan
+
+
+def _workers(args: argparse.Namespace) -> int:
+    if args.workers is not None:
+        return int(args.workers)
+    is_cosmos = args.model is not None and (args.model / DOCUMENT).is_file()
+    return 1 if is_cosmos else os.cpu_count() or 1
 
 
 def _guess_robot(source: BagSource) -> Any:

@@ -37,6 +37,7 @@ from cosmos_flywheel.core.promise import BUDGET_PER_HOUR, CONFIDENCE, Promise
 from cosmos_flywheel.core.proof import alarms_at_most, block_shares, factor_keeping
 from cosmos_flywheel.core.scoring import FixedNorm, Norm
 from cosmos_flywheel.core.sizes import normal_size, sizes_without_each
+from cosmos_flywheel.core.trust import Trust
 from cosmos_flywheel.core.types import Vector
 
 SCHEMA = 'calibration-v1'
@@ -88,6 +89,8 @@ class Calibration:
     """Episodes that people called false alarms and that raised thresholds."""
     grounding: Grounding | None = None
     """How far predictions rest on actions; None where it was not measured."""
+    trust: Trust | None = None
+    """Whether a generative engine may alarm; None for engines that paint nothing."""
 
     @property
     def id(self) -> str:
@@ -130,6 +133,7 @@ class Calibration:
             tuple(document.get('appearance', ())),
             tuple(document.get('recalibrated', ())),
             Grounding.from_mapping(document['grounding']) if 'grounding' in document else None,
+            Trust.from_mapping(document['trust']) if 'trust' in document else None,
         )
         if calibration.id != document['id']:
             raise ConfigError(
@@ -149,7 +153,8 @@ class Calibration:
 
     def muted(self, channel: str) -> str:
         """Why a channel may not alarm, whatever its score; empty if it may."""
-        return '' if self.grounding is None else self.grounding.muted(channel)
+        known = (self.trust, self.grounding)
+        return next((why for one in known if one and (why := one.muted(channel))), '')
 
     def _norm(self, channel: Channel) -> Norm:
         if channel.name == 'outcome':
@@ -181,6 +186,7 @@ class Calibration:
             'recalibrated': list(self.recalibrated),
             **({'appearance': list(self.appearance)} if self.appearance else {}),
             **({'grounding': self.grounding.to_mapping()} if self.grounding else {}),
+            **({'trust': self.trust.to_mapping()} if self.trust else {}),
         }
 
 

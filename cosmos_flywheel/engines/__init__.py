@@ -11,14 +11,21 @@ from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.core.types import Picture, Prediction
 from cosmos_flywheel.engines.base import EngineSpec, WorldModel
+from cosmos_flywheel.engines.cosmos.model import CosmosModel
+from cosmos_flywheel.engines.cosmos.session import Cosmos
+from cosmos_flywheel.engines.cosmos.settings import TIERS, CosmosSettings
 from cosmos_flywheel.engines.flow import Flow
 from cosmos_flywheel.engines.local import Local, LocalModel
 from cosmos_flywheel.engines.persistence import Persistence
 from cosmos_flywheel.engines.picture import exposure_residual, tolerant_residual
 
 __all__ = [
+    'COSMOS_LEVELS',
     'ENGINES',
     'LEVELS',
+    'Cosmos',
+    'CosmosModel',
+    'CosmosSettings',
     'EngineSpec',
     'Flow',
     'Local',
@@ -32,6 +39,8 @@ ENGINES: dict[str, type[Persistence]] = {'persistence': Persistence, 'flow': Flo
 """By level name, those that need no weights."""
 LEVELS = (Local.level, *ENGINES)
 """Every engine that runs on a CPU, the best first."""
+COSMOS_LEVELS = {f'cosmos-{tier}': tier for tier in TIERS}
+"""Resolution tier by level."""
 
 
 def make_engine(level: str, size: tuple[int, int], horizon: int = 2) -> WorldModel:
@@ -45,6 +54,11 @@ def make_engine(level: str, size: tuple[int, int], horizon: int = 2) -> WorldMod
         raise EngineError(
             'engine local must be fitted first: `flywheel fit NOMINAL_BAGS --robot R -o model`, '
             'then give --model'
+        )
+    if level in COSMOS_LEVELS:
+        raise EngineError(
+            f'engine {level} must be fitted first: `flywheel fit NOMINAL_BAGS --robot R --engine '
+            f'{level} --checkpoint DIR -o model`, then give --model'
         )
     if level not in ENGINES:
         raise EngineError(f'unknown engine {level!r}; {nearest(level, ENGINES)}')

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cosmos_flywheel.capture.model import CALIBRATION, Judge, load_judge
 from cosmos_flywheel.core.contract import Robot
-from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.errors import ConfigError, EngineError
 from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.engines import ENGINES
 from cosmos_flywheel.nodes.parameters import Parameter
@@ -20,6 +20,21 @@ MODELS = Parameter(
     (),
     'the deadline ladder, the best first: folders that `flywheel fit` made, or names of engines '
     'that need no weights; only those with a folder may alarm',
+)
+GPU_DUTY = Parameter(
+    'gpu_duty',
+    0.0,
+    'share of the time that steps of engine cosmos may keep the GPU busy; 0 as it was fitted',
+    least=0.0,
+    most=1.0,
+)
+GPU_MEMORY_GB = Parameter(
+    'gpu_memory_gb',
+    0.0,
+    "most of the GPU's memory that engine cosmos may take; 0 as it was fitted",
+    'GB',
+    0.0,
+    1000.0,
 )
 
 
@@ -46,6 +61,36 @@ def load_models(given: Sequence[str], robot: Robot) -> dict[str, Judge]:
             raise ConfigError(f'parameter models: {entry} is a second {judge.level!r}; leave one')
         judges[judge.level] = judge
     return judges
+
+
+def prepare(
+    judges: Mapping[str, Judge], duty: float, memory_gb: float
+) -> tuple[dict[str, Judge], dict[str, str]]:
+    """The levels that can run here, what they need loaded, and why others cannot, by level.
+
+    Args:
+        judges: by level, the best first.
+        duty: of parameter gpu_duty.
+        memory_gb: of parameter gpu_memory_gb.
+
+    Raises:
+        EngineError: none can.
+
+    """
+    changed = {k: v for k, v in (('duty', duty), ('memory_gb', memory_gb)) if v}
+    ready: dict[str, Judge] = {}
+    left_out: dict[str, str] = {}
+    for level, judge in judges.items():
+        asked = judge if judge.cosmos is None else judge.with_cosmos(**changed)
+        try:
+            asked.prepare()
+        except EngineError as error:
+            left_out[level] = str(error)
+        else:
+            ready[level] = asked
+    if not ready:
+        raise EngineError('; '.join(left_out.values()))
+    return ready, left_out
 
 
 def _judge(entry: str) -> Judge:

@@ -206,6 +206,8 @@ class Monitor(Node):
                 f'nominal bags of now'
             )
         problems += [grounding.muted(channel) for channel in grounding.muted_channels]
+        if comparing.untrusted:
+            problems.append(comparing.untrusted)
         if not comparing.is_calibrated and not self._given['alarm_uncalibrated']:
             why = comparing.misfit or f'level {comparing.level} is not calibrated'
             problems.append(f'{why}: it may not alarm')

@@ -27,11 +27,19 @@ from cosmos_flywheel.capture.live.predicting import (
     Foretold,
     Predicting,
 )
-from cosmos_flywheel.core.errors import BagError, ConfigError
+from cosmos_flywheel.core.errors import BagError, ConfigError, EngineError
 from cosmos_flywheel.msg import Prediction
 from cosmos_flywheel.nodes.convert import to_prediction
 from cosmos_flywheel.nodes.diagnostics import Diagnostics, Status, grounding_values
-from cosmos_flywheel.nodes.models import MODELS, ROBOT, load_given_robot, load_models
+from cosmos_flywheel.nodes.models import (
+    GPU_DUTY,
+    GPU_MEMORY_GB,
+    MODELS,
+    ROBOT,
+    load_given_robot,
+    load_models,
+    prepare,
+)
 from cosmos_flywheel.nodes.names import file_name, graph_name
 from cosmos_flywheel.nodes.parameters import Parameter, Parameters
 from cosmos_flywheel.nodes.publish import WATCH, WATCH_QOS, Publisher
@@ -52,6 +60,8 @@ PARAMETERS = (
         choices=MODES,
     ),
     Parameter('plan_topic', '', 'where plans come: a trajectory, a chunk of commands, or a path'),
+    GPU_DUTY,
+    GPU_MEMORY_GB,
     Parameter('hung_s', HUNG_S, 'an engine that takes longer is taken for hung', 's', 0.1, 600.0),
     Parameter('autostart', True, 'configure and activate at once'),
 )
@@ -68,6 +78,8 @@ class Predictor(LifecycleNode):
         self._types = WireTypes()
         self._is_watching = True
         self._plan_problem = ''
+        self._left_out: dict[str, str] = {}
+        """Why a level of the ladder cannot run here."""
         self._compute_s = float('nan')
         self._robot = load_given_robot(self._given['robot'])
         self._judges = load_models(self._given['models'], self._robot)
@@ -85,9 +97,18 @@ class Predictor(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Make the engine ready."""
+        try:
+            ready, self._left_out = prepare(
+                self._judges, self._given['gpu_duty'], self._given['gpu_memory_gb']
+            )
+        except EngineError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        for level, why in self._left_out.items():
+            self.get_logger().warning(f'level {level} is left out: {why}')
         self._predicting = Predicting(
             self._robot,
-            self._judges,
+            ready,
             self._types,
             self._publish,
             mode=self._given['mode'],
@@ -196,6 +217,7 @@ class Predictor(LifecycleNode):
             problems.append(f'nothing has come yet on {", ".join(missing)}')
         if ladder.level != ladder.levels[0]:
             problems.append(f'on level {ladder.level}: {predicting.changed}')
+        problems += [f'level {level} is left out: {w}' for level, w in self._left_out.items()]
         if self._plan_problem:
             problems.append(self._plan_problem)
         values = {

@@ -19,6 +19,7 @@ from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.scoring import Norm, Scorer, running_norms
 from cosmos_flywheel.core.staleness import StaleTest
 from cosmos_flywheel.core.timeline import NS, Tick
+from cosmos_flywheel.core.trust import CHANNEL
 from cosmos_flywheel.core.types import AnomalyScore, ChannelScore, Prediction
 
 PATIENCE_NS = NS // 2
@@ -96,6 +97,12 @@ class Comparing:
     def calibration_id(self) -> str:
         """Of the calibration that is used; empty without one."""
         return self.feed.judge.calibration_id if self.is_calibrated else ''
+
+    @property
+    def untrusted(self) -> str:
+        """Why the level in force may only show pictures; empty if it may alarm by them."""
+        known = self.feed.judge.calibration
+        return '' if known is None or known.trust is None else known.trust.muted(CHANNEL)
 
     @property
     def stale_channel(self) -> str:

@@ -84,6 +84,8 @@ class Runtime:
         self.model = model
         self.latent = (settings.latent_frames, *canvas.latent)
         self.vae = weights.vae
+        self._newest: tuple[Picture, Tensor] | None = None
+        """The last first picture and its latent: other seeds and actions begin with it too."""
         task = Task(
             'forward_dynamics',
             self.latent,
@@ -118,7 +120,9 @@ class Runtime:
 
         """
         with enough_memory('predicting', self.model), torch.no_grad():
-            first = self.encode_first(picture)
+            if self._newest is None or not np.array_equal(self._newest[0], picture):
+                self._newest = picture, self._encode_first(picture)
+            first = self._newest[1]
             self.loop.begin(first, torch.from_numpy(rows), self.loop.draw(seed))
             self.steps.run()
             latents = self.loop.latents()
@@ -128,13 +132,6 @@ class Runtime:
                     "checkpoint's files"
                 )
             return latents
-
-    def encode_first(self, picture: Picture) -> Tensor:
-        """The clean latent (1, 48, 1, h, w) that a chunk begins with."""
-        if self.graphs is None:
-            return self._crop(self.vae.encode_group(self._tensor(picture[None]), Stream()))
-        host = torch.from_numpy(np.ascontiguousarray(picture))
-        return self.graphs.encode(host.pin_memory() if torch.cuda.is_available() else host).clone()
 
     def encode(self, pictures: NDArray[np.uint8], stream: Stream) -> Tensor:
         """The next actual latent (1, 48, 1, h, w) of pictures (1 or 4, H, W, 3) of the canvas."""
@@ -166,6 +163,13 @@ class Runtime:
         if uses_graphs:
             return GraphLoop(self.loop, compiled_layer(), duty=settings.duty)
         return self.loop
+
+    def _encode_first(self, picture: Picture) -> Tensor:
+        """The clean latent (1, 48, 1, h, w) that a chunk begins with."""
+        if self.graphs is None:
+            return self._crop(self.vae.encode_group(self._tensor(picture[None]), Stream()))
+        host = torch.from_numpy(np.ascontiguousarray(picture))
+        return self.graphs.encode(host.pin_memory() if torch.cuda.is_available() else host).clone()
 
     def _begin_anyhow(self) -> None:
         """Begin with noise, so that there is something to record and to scale by."""

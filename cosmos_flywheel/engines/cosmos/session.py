@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -41,15 +41,16 @@ CELL_PX = 8
 
 @dataclass(slots=True)
 class _Actual:
-    """What came since an instant, encoded as far as it has come."""
+    """What came since an instant."""
 
     begun_ns: int
-    stream: Stream
-    latent: Tensor
-    """The newest."""
+    waiting: list[Picture]
+    """Pictures that are not encoded yet."""
     count: int = 0
     """Pictures after the first."""
-    waiting: list[Picture] = field(default_factory=list)
+    stream: Stream | None = None
+    latent: Tensor | None = None
+    """The newest of what is encoded."""
 
 
 class Cosmos:
@@ -80,6 +81,8 @@ class Cosmos:
         self._stride = Stride(settings.stride, round(NS / model.clock_hz))
         self._past: deque[Observation] = deque(maxlen=settings.chunk + settings.stride + 2)
         self._actual: deque[_Actual] = deque(maxlen=-(-settings.chunk // settings.stride) + 1)
+        self._compares = False
+        """Whether this session is asked for residuals: if not, nothing is encoded in vain."""
         self._newest: tuple[int, bytes, Tensor] | None = None
         """Start, rows and latents of the last prediction, so that it can be shown."""
         self._shown_ns = 0
@@ -112,7 +115,7 @@ class Cosmos:
         before_ns = self._past[-1].stamp_ns if self._past else None
         self._past.append(observation)
         if self.spec.compares_past:
-            self._encode(observation, before_ns)
+            self._gather(observation, before_ns)
 
     def predict(
         self, observation: Observation, actions: ActionChunk, steps: Sequence[int] | None = None
@@ -284,31 +287,43 @@ class Cosmos:
         self._shown_ns = stamp_ns
         return True
 
-    def _encode(self, observation: Observation, before_ns: int | None) -> None:
-        """Take a picture into everything that is being encoded, and begin anew where it is due."""
+    def _gather(self, observation: Observation, before_ns: int | None) -> None:
+        """Take a picture into all that came since a start, and begin anew where it is due."""
         picture = self.model.view.compose(observation.pictures)
         if picture is None:
             self._actual.clear()
             return
+        while self._actual and self._actual[0].count == self.model.settings.chunk:
+            self._actual.popleft()
         for actual in self._actual:
             actual.waiting.append(picture)
             actual.count += 1
-            if len(actual.waiting) == GROUP and actual.count <= self.model.settings.chunk:
-                group = np.stack(actual.waiting)
-                actual.latent = self.runtime.encode(group, actual.stream)
-                actual.waiting.clear()
         if self._stride.begins(observation.stamp_ns, before_ns):
-            stream = _stream()
-            first = self.runtime.encode(picture[None], stream)
-            self._actual.append(_Actual(observation.stamp_ns, stream, first))
+            self._actual.append(_Actual(observation.stamp_ns, [picture]))
+        if self._compares:
+            for actual in self._actual:
+                self._encode(actual)
+
+    def _encode(self, actual: _Actual) -> None:
+        """Encode what has come whole: the first picture, then groups of four."""
+        if actual.stream is None:
+            actual.stream = _stream()
+            first = np.stack([actual.waiting.pop(0)])
+            actual.latent = self.runtime.encode(first, actual.stream)
+        while len(actual.waiting) >= GROUP:
+            group = np.stack(actual.waiting[:GROUP])
+            actual.latent = self.runtime.encode(group, actual.stream)
+            del actual.waiting[:GROUP]
 
     def _latent_residual(self, prediction: Prediction) -> NDArray[np.float32]:
         nothing = np.full(self.spec.residual_size, np.nan, np.float32)
-        begun_ns = prediction.input_stamp_ns
+        self._compares, begun_ns = True, prediction.input_stamp_ns
         actual = next((a for a in self._actual if a.begun_ns == begun_ns), None)
         if actual is None or actual.count % GROUP or not actual.count:
             return nothing
+        self._encode(actual)
         assert prediction.latents is not None
+        assert actual.latent is not None
         came = np.asarray(actual.latent[0, :, 0].cpu().numpy(), np.float32)
         apart = prediction.latents[:, actual.count // GROUP] - came
         cells = np.sqrt(np.mean(np.square(apart), 0))[self.model.view.cells]

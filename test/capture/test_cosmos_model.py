@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint of Cosmos, fitted to a robot, harvests bags and watches live like any engine."""
+
+from __future__ import annotations
+
+import queue
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch', reason='engine cosmos needs torch')
+pytest.importorskip('transformers', reason='captions need transformers')
+
+from push_bags import covered, recording, write
+
+from cosmos_flywheel.bags.source import open_bag
+from cosmos_flywheel.bags.wire import WireTypes
+from cosmos_flywheel.capture.analysis import Analysis
+from cosmos_flywheel.capture.fit import CosmosChoice, fit_judge
+from cosmos_flywheel.capture.incident import CaptureSettings
+from cosmos_flywheel.capture.live.comparing import Comparing
+from cosmos_flywheel.capture.live.feed import Heard
+from cosmos_flywheel.capture.live.predicting import Foretold, Predicting
+from cosmos_flywheel.capture.model import Judge, load_judge, save_judge
+from cosmos_flywheel.cli.main import main
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.trust import Reseeded, Trust, trust_of
+from cosmos_flywheel.engines import CosmosSettings
+from cosmos_flywheel.engines.cosmos import runtime as runtimes
+from cosmos_flywheel.store.robots import load_robot
+
+SETTINGS = {'tier': 256, 'steps': 1, 'precision': 'fp32', 'chunk': 4, 'stride': 4}
+
+
+@pytest.fixture(scope='module')
+def robot_file(root: Path, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp('robot') / 'push.yaml'
+    text = (root / 'config' / 'robots' / 'mujoco_push.yaml').read_text('utf-8')
+    path.write_text(text.replace('domain: none', 'domain: pusht'))
+    return path
+
+
+@pytest.fixture(scope='module')
+def checkpoint(root: Path, tmp_path_factory) -> Path:
+    sys.path.insert(0, str(root / 'test' / 'engines' / 'cosmos'))
+    from tiny_cosmos import write_checkpoint
+
+    sys.path.pop(0)
+    return write_checkpoint(tmp_path_factory.mktemp('hub'))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def shelf(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.mktemp('shelf')))
+        yield
+
+
+@pytest.fixture(scope='module')
+def bags(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp('nominal')
+    return [write(folder / f'run {i}', recording(3.0, phase=i)) for i in range(2)]
+
+
+@pytest.fixture(scope='module')
+def fitted(bags, checkpoint, robot_file) -> Judge:
+    choice = CosmosChoice(CosmosSettings(**SETTINGS), checkpoint)
+    return fit_judge(bags, load_robot(robot_file), 'cosmos-256', cosmos=choice)
+
+
+def scores_of(judge: Judge, robot_file: Path, bag: Path) -> dict[int, tuple[float, bool]]:
+    with open_bag(bag) as source:
+        analysis = Analysis(source, load_robot(robot_file), judge, CaptureSettings())
+        found = {}
+        for moment in analysis.moments():
+            picture = analysis.scorer.score(moment).channels[0]
+            found[moment.tick.stamp_ns] = picture.score, picture.alarm
+        return found
+
+
+def live_scores(judge: Judge, robot_file: Path, bag: Path) -> dict[int, float]:
+    robot, types = load_robot(robot_file), WireTypes([])
+    told: queue.Queue[Foretold] = queue.Queue()
+    predicting = Predicting(robot, {judge.level: judge}, types, told.put)
+    comparing = Comparing(robot, {judge.level: judge}, types)
+    found = {}
+    with open_bag(bag) as source:
+        for raw in source.messages(set(robot.topics)):
+            heard = Heard(raw.topic, raw.msgtype, raw.log_ns, bytes(raw.data))
+            predicting.take(heard)
+            predicting.wait(20.0)
+            while not told.empty():
+                for prediction in told.get().predictions:
+                    comparing.give(prediction)
+            comparing.take(heard, heard.received_ns)
+            for one in comparing.settled(heard.received_ns):
+                found[one.score.stamp_ns] = one.score.channels[0].score
+    predicting.close()
+    assert not predicting.problem
+    return found
+
+
+def test_random_weights_prove_no_skill_and_may_not_alarm(fitted, robot_file, tmp_path):
+    trust = fitted.calibration.trust
+    assert trust.skill < 0
+    assert trust.seeds == 4
+    assert trust.chunks > 10
+    assert 'no better than the picture' in fitted.calibration.muted('picture')
+    assert not fitted.calibration.muted('tracking_error')
+    assert 'state' not in fitted.calibration.channels
+    bag = write(tmp_path / 'covered', covered(4.0))
+    scores = scores_of(fitted, robot_file, bag)
+    assert not any(alarm for _, alarm in scores.values())
+    with open_bag(bag) as source:
+        analysis = Analysis(source, load_robot(robot_file), fitted, CaptureSettings())
+        assert any('picture is muted' in note for note in analysis.notes())
+
+
+@pytest.mark.parametrize('residual', ['frames', 'latents'])
+def test_live_scores_are_those_of_a_harvest(residual, fitted, robot_file, tmp_path):
+    judge = fitted
+    if residual == 'latents':
+        model = fitted.cosmos.with_settings(residual=residual, show_hz=1.0)
+        judge = Judge(fitted.level, cosmos=model)  # by what is normal for the stream itself
+    bag = write(tmp_path / 'covered', covered(4.0))
+    harvested = scores_of(judge, robot_file, bag)
+    known = {ns: s for ns, (s, _) in harvested.items() if not np.isnan(s)}
+    assert len(harvested) / 5 < len(known) < len(harvested) / 3, 'one a stride'
+    live = live_scores(judge, robot_file, bag)
+    apart = {ns for ns, score in live.items() if not np.isnan(score) and score != known.get(ns)}
+    assert not apart
+    assert len([s for s in live.values() if not np.isnan(s)]) >= len(known) - 2
+
+
+def test_a_level_that_is_trusted_may_alarm(fitted, robot_file, tmp_path):
+    known = replace(fitted.calibration, trust=Trust(0.5, 0.1, 24, 4), grounding=None)
+    low = {n: replace(c, threshold=c.threshold / 10) for n, c in known.channels.items()}
+    bag = write(tmp_path / 'covered', covered(3.0))
+    judge = replace(fitted, calibration=replace(known, channels=low))
+    assert any(alarm for _, alarm in scores_of(judge, robot_file, bag).values())
+
+
+def test_a_model_folder_judges_as_the_fit_did(fitted, robot_file, bags, tmp_path):
+    save_judge(fitted.calibration, tmp_path / 'model', None, fitted.prior, fitted.cosmos)
+    again = load_judge(tmp_path / 'model')
+    assert again.calibration == fitted.calibration
+    assert again.engine_sha256 == fitted.engine_sha256
+    one, other = (scores_of(j, robot_file, bags[0]) for j in (fitted, again))
+    assert np.array_equal(list(one.values()), list(other.values()), equal_nan=True)
+    with pytest.raises(ConfigError, match='camera of 64x48'):
+        again.make_engine((96, 128))
+
+
+def test_the_command_fits_and_harvests(bags, checkpoint, robot_file, tmp_path, capsys):
+    words = [f'--set={k}={v}' for k, v in SETTINGS.items() if k != 'tier']
+    words.append('--set=residual=latents')
+    model = str(tmp_path / 'model')
+    fit = ['fit', str(bags[0]), '--robot', str(robot_file), '--engine', 'cosmos-256']
+    assert main([*fit, '--checkpoint', str(checkpoint), '-o', model, *words]) == 0
+    assert 'picture is muted' in capsys.readouterr().out
+    out = str(tmp_path / 'out')
+    harvest = ['harvest', str(bags[0]), '--model', model, '--robot', str(robot_file)]
+    assert main([*harvest, '--out', out]) == 0
+    runtimes.close_all()
+    (tmp_path / 'model' / 'checkpoint').unlink()
+    assert main([*harvest, '--out', out]) == 2
+    assert 'ln -sfn' in capsys.readouterr().err
+    assert main([*fit, '-o', model, '--force']) == 2
+    assert 'give --checkpoint DIR' in capsys.readouterr().err
+    local = ['fit', str(bags[0]), '--robot', str(robot_file), '--set', 'steps=3', '-o', model]
+    assert main([*local, '--force']) == 2
+    assert 'leave them away' in capsys.readouterr().err
+
+
+def test_spread_is_what_another_seed_would_have_scored():
+    evidence = np.ones((40, 4, 2), np.float32)
+    evidence[:, 1, 0] = 1.5
+    calm = Reseeded(np.full((40, 4), 2.0), np.full(40, 4.0), evidence)
+    found = trust_of([calm], [1.0, 10.0])
+    assert (found.skill, found.spread, found.chunks) == (0.5, 0.5, 40)
+    assert not found.muted('picture')
+    still = Reseeded(np.ones((3, 4)), np.zeros(3), evidence[:3])
+    assert trust_of([still], [1.0, 1.0]).muted('picture')
+    assert trust_of([], [1.0]).muted('picture')
