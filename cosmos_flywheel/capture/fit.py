@@ -13,6 +13,11 @@ import numpy as np
 
 from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.capture.analysis import Analysis, collect_evidence, first_size
+from cosmos_flywheel.capture.generative import (
+    CosmosChoice,
+    RemoteChoice,
+    session_of,
+)
 from cosmos_flywheel.capture.grounding import Probing, every_ticks
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.learn import Learnt, learn
@@ -37,7 +42,7 @@ from cosmos_flywheel.core.promise import BUDGET_PER_HOUR
 from cosmos_flywheel.core.suspects import Suspect, find_suspects
 from cosmos_flywheel.core.trust import CHANNEL, SEEDS, Reseeded, Trust, trust_of
 from cosmos_flywheel.core.types import Vector
-from cosmos_flywheel.engines import COSMOS_LEVELS, Cosmos, CosmosModel, CosmosSettings, Local
+from cosmos_flywheel.engines import COSMOS_LEVELS, REMOTE_LEVELS, Local
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +56,6 @@ class Job:
     judge: Judge
     probes: bool
     """Whether to ask what wrong actions would have foretold."""
-
-
-@dataclass(frozen=True, slots=True)
-class CosmosChoice:
-    """Which checkpoint engine cosmos is to be, and how it is asked."""
-
-    settings: CosmosSettings
-    checkpoint: Path
-    commit: str = ''
-    """That it was downloaded at; empty where the folder's name says it."""
 
 
 Evidence = Mapping[str, Vector]
@@ -106,7 +101,7 @@ def fit_judge(
     progress: Progress | None = None,
     learning: Progress | None = None,
     budget_per_hour: float = BUDGET_PER_HOUR,
-    cosmos: CosmosChoice | None = None,
+    cosmos: CosmosChoice | RemoteChoice | None = None,
 ) -> Judge:
     """Fit the engine, if it learns, and then what is normal for it.
 
@@ -243,20 +238,25 @@ def _require_one_robot(paths: Sequence[Path], robot: Robot) -> None:
 
 
 def _judge(
-    path: Path, robot: Robot, level: str, learnt: Learnt | None, cosmos: CosmosChoice | None
+    path: Path,
+    robot: Robot,
+    level: str,
+    learnt: Learnt | None,
+    cosmos: CosmosChoice | RemoteChoice | None,
 ) -> Judge:
     """Who watches the nominal bags; the first of them says how large pictures are."""
     if learnt is not None:
         return Judge(level, size=learnt.model.size, local=learnt.model)
     with open_bag(path) as source:
         size = first_size(source, robot)
-    if level not in COSMOS_LEVELS:
+    if level not in {**COSMOS_LEVELS, **REMOTE_LEVELS}:
         return Judge(level, size=working_size(size))
     if cosmos is None:
-        raise ConfigError(f'engine {level} needs a checkpoint; give --checkpoint DIR')
+        needed = 'an --endpoint URL' if level in REMOTE_LEVELS else 'a --checkpoint DIR'
+        raise ConfigError(f'engine {level} needs {needed}; give it')
     if size is None:
         raise ConfigError(f'{path}: no picture of robot {robot.name!r}; engine {level} needs one')
-    model = CosmosModel.of(robot, size, cosmos.settings, cosmos.checkpoint, cosmos.commit)
+    model = cosmos.model(robot, size)
     return Judge(level, size=model.view.size, cosmos=model)
 
 
@@ -321,7 +321,7 @@ def _probing(job: Job, analysis: Analysis) -> Probing:
     if model is None or not painted:
         return Probing(robot, analysis.engine, every)
     own = model.settings.seed
-    others = [Cosmos(model.with_settings(seed=own + i)) for i in range(1, SEEDS)]
+    others = [session_of(model.with_settings(seed=own + i)) for i in range(1, SEEDS)]
     sampled_s = job.duration_s / MOST_CHUNKS
     return Reseeding(robot, analysis.engine, every, others, painted[0], sampled_s)
 

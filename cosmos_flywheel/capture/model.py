@@ -13,6 +13,12 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from cosmos_flywheel import schemas
+from cosmos_flywheel.capture.generative import (
+    GenerativeModel,
+    files_of,
+    load_model,
+    session_of,
+)
 from cosmos_flywheel.core.calibration import SCHEMA, Calibration
 from cosmos_flywheel.core.channels import ActionChannel
 from cosmos_flywheel.core.contract import Robot
@@ -21,15 +27,7 @@ from cosmos_flywheel.core.grounding import Grounding
 from cosmos_flywheel.core.lineage import config_hash, sha256_hex
 from cosmos_flywheel.core.prior import Prior
 from cosmos_flywheel.core.scoring import SCORING_REVISION
-from cosmos_flywheel.engines import (
-    COSMOS_LEVELS,
-    Cosmos,
-    CosmosModel,
-    Local,
-    LocalModel,
-    WorldModel,
-    make_engine,
-)
+from cosmos_flywheel.engines import CosmosModel, Local, LocalModel, WorldModel, make_engine
 from cosmos_flywheel.store.files import storing, write_bytes, write_document
 
 CALIBRATION = 'calibration.json'
@@ -54,8 +52,8 @@ class Judge:
     """What engine local was fitted to."""
     prior: Prior | None = None
     """What the robot is usually told; None leaves the action channel out."""
-    cosmos: CosmosModel | None = None
-    """Which checkpoint engine cosmos is, and how it is asked."""
+    cosmos: GenerativeModel | None = None
+    """Which checkpoint or server engine cosmos is, and how it is asked."""
 
     def make_engine(self, picture_size: tuple[int, int] | None) -> WorldModel:
         """The engine for pictures of this (H, W); None for a recording without a camera.
@@ -70,7 +68,7 @@ class Judge:
             engine: WorldModel = Local(self.local)
         elif self.cosmos is not None:
             self._check_camera(self.cosmos.camera_size, picture_size)
-            engine = Cosmos(self.cosmos)
+            engine = session_of(self.cosmos)
         elif self.calibration is None:
             return make_engine(self.level, self.size or working_size(picture_size))
         else:
@@ -83,14 +81,15 @@ class Judge:
         return engine
 
     def with_cosmos(self, **changed: Any) -> Judge:
-        """The same with other settings of engine cosmos, such as `duty`."""
-        assert self.cosmos is not None
+        """The same with other settings of engine cosmos here, such as `duty`."""
+        if not isinstance(self.cosmos, CosmosModel):
+            return self
         return replace(self, cosmos=self.cosmos.with_settings(**changed))
 
     def prepare(self) -> None:
         """Load what predictions need, where that takes long; EngineError if it cannot be."""
         if self.cosmos is not None:
-            Cosmos(self.cosmos).prepare()
+            session_of(self.cosmos).prepare()
 
     @staticmethod
     def _check_camera(fitted: tuple[int, int], picture_size: tuple[int, int] | None) -> None:
@@ -197,7 +196,7 @@ def load_judge(folder: Path) -> Judge:
         calibration.size,
         LocalModel.load(folder) if level == Local.level else None,
         _load_prior(folder, calibration),
-        CosmosModel.load(folder) if level in COSMOS_LEVELS else None,
+        load_model(folder, level),
     )
 
 
@@ -237,7 +236,7 @@ def save_judge(
     folder: Path,
     local: LocalModel | None = None,
     prior: Prior | None = None,
-    cosmos: CosmosModel | None = None,
+    cosmos: GenerativeModel | None = None,
 ) -> Path:
     """Write a model folder, over an older one if there is one; the calibration comes last.
 
@@ -250,8 +249,7 @@ def save_judge(
         folder.mkdir(parents=True, exist_ok=True)
         files = local.files() if local else {}
         if cosmos is not None:
-            files |= cosmos.written()
-            cosmos.link(folder)
+            files |= files_of(cosmos, folder)
         if prior is not None:
             files[PRIOR] = prior_bytes(prior)
         for name, data in files.items():

@@ -13,7 +13,8 @@ from textwrap import wrap
 from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
-from cosmos_flywheel.capture.fit import CosmosChoice, fit_judge
+from cosmos_flywheel.capture.fit import fit_judge
+from cosmos_flywheel.capture.generative import CosmosChoice, RemoteChoice
 from cosmos_flywheel.capture.model import grounding_of, require_free, save_judge
 from cosmos_flywheel.capture.statistics import Statistics, action_statistics
 from cosmos_flywheel.cli.progress import ProgressLine
@@ -21,7 +22,9 @@ from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.calibration import Calibration
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.promise import BUDGET_PER_HOUR
-from cosmos_flywheel.engines import COSMOS_LEVELS, LEVELS, CosmosSettings
+from cosmos_flywheel.engines import COSMOS_LEVELS, LEVELS, REMOTE_LEVELS, CosmosSettings
+from cosmos_flywheel.engines.remote.server import SERVED, Server
+from cosmos_flywheel.engines.remote.settings import RemoteSettings
 from cosmos_flywheel.store.robots import load_robot
 
 WIDTH = 96
@@ -41,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--robot', required=True, help='a shipped robot or a robot file')
     parser.add_argument(
         '--engine',
-        choices=(*COSMOS_LEVELS, *LEVELS),
+        choices=(*COSMOS_LEVELS, *REMOTE_LEVELS, *LEVELS),
         default=LEVELS[0],
         help='which engine predicts (default: %(default)s, which needs torch to fit)',
     )
@@ -52,14 +55,30 @@ def add_parser(subparsers: Any) -> None:
         help='of cosmos: what `flywheel engine pull` made, in the layout of the hub',
     )
     parser.add_argument(
-        '--revision', default='', help='the commit of --checkpoint, where its name does not say it'
+        '--revision',
+        default='',
+        help='the commit of --checkpoint, where its name does not say it, or of what is served',
+    )
+    parser.add_argument(
+        '--endpoint', default='', metavar='URL', help='of remote: a vLLM-Omni server'
+    )
+    parser.add_argument(
+        '--served',
+        default=SERVED,
+        metavar='MODEL',
+        help='of remote: what the server calls the model (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--allow-remote',
+        action='store_true',
+        help='of remote: pictures of the robot may go to another machine',
     )
     parser.add_argument(
         '--set',
         action='append',
         default=[],
         metavar='NAME=VALUE',
-        help=f'of cosmos: {", ".join(f.name for f in fields(CosmosSettings) if f.name != "tier")}',
+        help=f'of cosmos: {_names(CosmosSettings)}; of remote: {_names(RemoteSettings)}',
     )
     parser.add_argument('-o', '--out', type=Path, help='the model folder to write')
     parser.add_argument(
@@ -71,7 +90,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--workers',
         type=int,
-        help='processes (default: one a core; with cosmos one, since each loads the tower)',
+        help='processes (default: one a core; with cosmos and remote one)',
     )
     parser.add_argument(
         '--budget',
@@ -99,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         require_free(args.out)
     robot = load_robot(args.robot)
     paths = find_bags(args.bags)
-    cosmos = _cosmos(args)
+    cosmos = _choice(args)
     with (
         ProgressLine('fitting the networks', bags=False) as learning,
         ProgressLine('nominal bags') as progress,
@@ -125,25 +144,53 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cosmos(args: argparse.Namespace) -> CosmosChoice | None:
+def _choice(args: argparse.Namespace) -> CosmosChoice | RemoteChoice | None:
     """What a level of Cosmos asks for; raises ConfigError where another level is given it."""
-    tier = COSMOS_LEVELS.get(args.engine)
-    if tier is None:
-        if args.checkpoint or args.revision or args.set:
+    _require_own_options(args)
+    if args.engine in REMOTE_LEVELS:
+        if not args.endpoint:
             raise ConfigError(
-                f'--checkpoint, --revision and --set are of {" and ".join(COSMOS_LEVELS)}; leave '
-                f'them away with engine {args.engine}'
+                f'engine {args.engine} needs a server; start one with `vllm serve {args.served} '
+                '--omni` and give --endpoint URL'
             )
+        remote = RemoteSettings.parse(args.set, tier=REMOTE_LEVELS[args.engine])
+        _require_tier(args.engine, remote.level)
+        server = Server(args.endpoint, args.served, args.revision, args.allow_remote)
+        return RemoteChoice(remote, server)
+    if args.engine not in COSMOS_LEVELS:
         return None
     if args.checkpoint is None:
         raise ConfigError(
             f'engine {args.engine} needs a checkpoint; get one with `flywheel engine pull` and '
             'give --checkpoint DIR'
         )
-    settings = CosmosSettings.parse(args.set, tier=tier)
-    if settings.tier != tier:
-        raise ConfigError(f'--set tier={settings.tier}: give --engine cosmos-{settings.tier}')
+    settings = CosmosSettings.parse(args.set, tier=COSMOS_LEVELS[args.engine])
+    _require_tier(args.engine, settings.level)
     return CosmosChoice(settings, args.checkpoint, args.revision)
+
+
+def _require_own_options(args: argparse.Namespace) -> None:
+    """Raise ConfigError for an option of another engine."""
+    is_remote, is_here = args.engine in REMOTE_LEVELS, args.engine in COSMOS_LEVELS
+    both = ' and '.join((*COSMOS_LEVELS, *REMOTE_LEVELS))
+    for option, given, is_own, whose in (
+        ('--checkpoint', args.checkpoint, is_here, ' and '.join(COSMOS_LEVELS)),
+        ('--endpoint', args.endpoint, is_remote, ' and '.join(REMOTE_LEVELS)),
+        ('--allow-remote', args.allow_remote, is_remote, ' and '.join(REMOTE_LEVELS)),
+        ('--revision', args.revision, is_here or is_remote, both),
+        ('--set', args.set, is_here or is_remote, both),
+    ):
+        if given and not is_own:
+            raise ConfigError(f'{option} is of {whose}; leave it away with engine {args.engine}')
+
+
+def _require_tier(asked: str, level: str) -> None:
+    if level != asked:
+        raise ConfigError(f'--set tier is of another level; give --engine {level}')
+
+
+def _names(settings: Any) -> str:
+    return ', '.join(f.name for f in fields(settings) if f.name != 'tier')
 
 
 def _normaliser_lines(found: Statistics) -> Iterator[str]:

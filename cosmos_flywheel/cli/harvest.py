@@ -23,6 +23,7 @@ from cosmos_flywheel.cli.table import printable, table
 from cosmos_flywheel.core.errors import BagError, ConfigError, FlywheelError, StoreError
 from cosmos_flywheel.engines import ENGINES
 from cosmos_flywheel.engines.cosmos.model import DOCUMENT
+from cosmos_flywheel.engines.remote.model import DOCUMENT as REMOTE_DOCUMENT
 from cosmos_flywheel.store.files import storing, write_document
 from cosmos_flywheel.store.robots import load_robot
 
@@ -77,7 +78,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         '--workers',
         type=int,
-        help='processes (default: one a core; with cosmos one, since each loads the tower)',
+        help='processes (default: one a core; with cosmos and remote one)',
     )
     defaults = CaptureSettings()
     parser.add_argument(
@@ -132,7 +133,7 @@ def _plan_of(args: argparse.Namespace, settings: CaptureSettings) -> PlanOf:
     if triggers is not None:
         Triggers.load(triggers)  # a mistake in it is no bag's fault
     judge = load_judge(args.model) if args.model else Judge(args.engine)
-    judge.prepare()  # a checkpoint that is not there is no bag's fault
+    judge.prepare()  # a checkpoint or server that is not there is no bag's fault
     name = args.robot or (judge.calibration.robot if judge.calibration else None)
     if name is None:
         return lambda source: Plan(_guess_robot(source), judge, settings, triggers)
@@ -152,8 +153,9 @@ def _plan_of(args: argparse.Namespace, settings: CaptureSettings) -> PlanOf:
 def _workers(args: argparse.Namespace) -> int:
     if args.workers is not None:
         return int(args.workers)
-    is_cosmos = args.model is not None and (args.model / DOCUMENT).is_file()
-    return 1 if is_cosmos else os.cpu_count() or 1
+    documents = (DOCUMENT, REMOTE_DOCUMENT)
+    is_one = args.model is not None and any((args.model / name).is_file() for name in documents)
+    return 1 if is_one else os.cpu_count() or 1
 
 
 def _guess_robot(source: BagSource) -> Any:

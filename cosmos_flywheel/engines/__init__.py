@@ -23,6 +23,7 @@ __all__ = [
     'COSMOS_LEVELS',
     'ENGINES',
     'LEVELS',
+    'REMOTE_LEVELS',
     'Cosmos',
     'CosmosModel',
     'CosmosSettings',
@@ -40,7 +41,8 @@ ENGINES: dict[str, type[Persistence]] = {'persistence': Persistence, 'flow': Flo
 LEVELS = (Local.level, *ENGINES)
 """Every engine that runs on a CPU, the best first."""
 COSMOS_LEVELS = {f'cosmos-{tier}': tier for tier in TIERS}
-"""Resolution tier by level."""
+REMOTE_LEVELS = {f'remote-{tier}': tier for tier in TIERS}
+"""Resolution tier by level: Cosmos here, and at a server."""
 
 
 def make_engine(level: str, size: tuple[int, int], horizon: int = 2) -> WorldModel:
@@ -59,6 +61,11 @@ def make_engine(level: str, size: tuple[int, int], horizon: int = 2) -> WorldMod
         raise EngineError(
             f'engine {level} must be fitted first: `flywheel fit NOMINAL_BAGS --robot R --engine '
             f'{level} --checkpoint DIR -o model`, then give --model'
+        )
+    if level in REMOTE_LEVELS:
+        raise EngineError(
+            f'engine {level} must be fitted first: `flywheel fit NOMINAL_BAGS --robot R --engine '
+            f'{level} --endpoint URL -o model`, then give --model'
         )
     if level not in ENGINES:
         raise EngineError(f'unknown engine {level!r}; {nearest(level, ENGINES)}')

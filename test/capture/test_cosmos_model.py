@@ -19,7 +19,8 @@ from push_bags import covered, recording, write
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.bags.wire import WireTypes
 from cosmos_flywheel.capture.analysis import Analysis
-from cosmos_flywheel.capture.fit import CosmosChoice, fit_judge
+from cosmos_flywheel.capture.fit import fit_judge
+from cosmos_flywheel.capture.generative import CosmosChoice
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.live.comparing import Comparing
 from cosmos_flywheel.capture.live.feed import Heard
@@ -172,7 +173,7 @@ def test_the_command_fits_and_harvests(bags, checkpoint, robot_file, tmp_path, c
     assert 'give --checkpoint DIR' in capsys.readouterr().err
     local = ['fit', str(bags[0]), '--robot', str(robot_file), '--set', 'steps=3', '-o', model]
     assert main([*local, '--force']) == 2
-    assert 'leave them away' in capsys.readouterr().err
+    assert 'leave it away' in capsys.readouterr().err
 
 
 def test_spread_is_what_another_seed_would_have_scored():

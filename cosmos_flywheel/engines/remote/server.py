@@ -13,6 +13,8 @@ from cosmos_flywheel.core.errors import EngineError
 
 TOKEN_VARIABLE = 'FLYWHEEL_REMOTE_TOKEN'
 """The environment variable that holds what a server asks for as `--api-key`, if it does."""
+SERVED = 'nvidia/Cosmos3-Nano'
+"""What a server of Nano calls it, unless it was told another name."""
 PORTS = {'http': 80, 'https': 443}
 NAME = re.compile(r'[A-Za-z0-9_]([A-Za-z0-9._/-]*[A-Za-z0-9_])?')
 COMMIT = re.compile(r'[0-9a-f]{40}')

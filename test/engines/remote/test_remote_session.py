@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from omni_stand import Stand, started_stand
 
 from cosmos_flywheel.core.errors import ConfigError, EngineError
 from cosmos_flywheel.core.types import ActionChunk, Observation
@@ -42,34 +39,10 @@ MODEL = 'nvidia/Cosmos3-Nano'
 DROID = 'a' * 40
 
 
-class Stand:
-    """The stand-in server, from outside."""
-
-    def __init__(self, port: int) -> None:
-        self.endpoint = f'http://127.0.0.1:{port}'
-
-    def behave(self, **told: Any) -> None:
-        data = json.dumps(told).encode()
-        urllib.request.urlopen(f'{self.endpoint}/_behave', data, timeout=10).close()
-
-    def state(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f'{self.endpoint}/_state', timeout=10) as answer:
-            return dict(json.load(answer))
-
-
 @pytest.fixture(scope='module')
 def started() -> Iterator[Stand]:
-    script = Path(__file__).with_name('omni_server.py')
-    process = subprocess.Popen(
-        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    yield Stand(int(process.stdout.readline()))
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    assert process.stdin is not None
-    process.stdin.close()
+    with started_stand() as made:
+        yield made
 
 
 @pytest.fixture
