@@ -41,6 +41,8 @@ AT_HOME = {
     'tensorrt_rtx': {'engines'},
     'tensorrt_rtx_bindings': {'engines'},
     'onnxscript': {'engines'},
+    'transformers': {'engines'},
+    'huggingface_hub': {'engines'},
     'pycuda': {'engines'},
     'sqlite3': {'store', 'bags'},
 }

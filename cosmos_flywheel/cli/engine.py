@@ -7,9 +7,17 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cosmos_flywheel.cli import engine_build, engine_check, engine_list
+from cosmos_flywheel.cli import (
+    engine_build,
+    engine_check,
+    engine_list,
+    engine_plan,
+    engine_pull,
+)
 
 SUBCOMMANDS: Mapping[str, Callable[[Any, str], None]] = {
+    'pull': engine_pull.add_parser,
+    'plan': engine_plan.add_parser,
     'build': engine_build.add_parser,
     'list': engine_list.add_parser,
     'check': engine_check.add_parser,

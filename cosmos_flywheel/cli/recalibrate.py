@@ -52,6 +52,6 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.model.resolve() != args.out.resolve():
         copy_model(args.model, args.out, CALIBRATION)
-    save_judge(found.calibration, args.out, judge.local, judge.prior)
+    save_judge(found.calibration, args.out, judge.local, judge.prior, judge.cosmos)
     print(f'model: {args.out}')
     return 0

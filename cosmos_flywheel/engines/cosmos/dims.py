@@ -16,6 +16,9 @@ GROUP = 4
 """Pixel frames per latent frame of the autoencoder, but for the first."""
 SCALE = 16
 """Pixels per latent cell, down and across."""
+EXACT_ENDS, EXACT_SHARE = 3, 0.1
+"""Steps at each end whose activations stay 16 bits wide in float8 (diffusers 0.42.1,
+`mixed_precision.py`), and, so that few steps keep something of float8, their largest share."""
 TIME_CHANNELS = 256
 """Sines and cosines of the timestep (diffusers 0.42.1, `transformer_cosmos3.py`)."""
 

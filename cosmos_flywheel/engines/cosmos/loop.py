@@ -17,15 +17,13 @@ from torch.nn import functional
 
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.settings import nearest
+from cosmos_flywheel.engines.cosmos.dims import EXACT_ENDS, EXACT_SHARE
 from cosmos_flywheel.engines.cosmos.generation import Generation, RunLayer
 from cosmos_flywheel.engines.cosmos.prefill import Text
 from cosmos_flywheel.engines.cosmos.rotary import turns, world_places
 from cosmos_flywheel.engines.cosmos.sampler import Schedule
 
 MODES = ('forward_dynamics', 'inverse_dynamics', 'policy')
-EXACT_ENDS, EXACT_SHARE = 3, 0.1
-"""Steps at each end whose activations stay 16 bits wide in float8 (diffusers 0.42.1,
-`mixed_precision.py`), and, so that few steps keep something of float8, their largest share."""
 
 
 @dataclass(frozen=True, slots=True)

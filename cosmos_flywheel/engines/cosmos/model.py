@@ -120,8 +120,11 @@ class CosmosModel:
 
     def link(self, folder: Path) -> None:
         """Let a model folder say where the checkpoint is; an older link is replaced."""
+        target = self.checkpoint.resolve()
+        if target == folder.resolve() / LINK:  # it was not there, or lies in the folder itself
+            return
         partial = folder / f'.{LINK}.{os.getpid()}'
-        partial.symlink_to(self.checkpoint.resolve(), target_is_directory=True)
+        partial.symlink_to(target, target_is_directory=True)
         os.replace(partial, folder / LINK)
 
     @classmethod
