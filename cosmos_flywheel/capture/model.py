@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from cosmos_flywheel.capture.generative import (
     load_model,
     session_of,
 )
+from cosmos_flywheel.core import acceptance
+from cosmos_flywheel.core.acceptance import Acceptance, Card
 from cosmos_flywheel.core.calibration import SCHEMA, Calibration
 from cosmos_flywheel.core.channels import ActionChannel
 from cosmos_flywheel.core.contract import Robot
@@ -32,6 +35,7 @@ from cosmos_flywheel.store.files import storing, write_bytes, write_document
 
 CALIBRATION = 'calibration.json'
 PRIOR = 'prior.safetensors'
+ACCEPTANCE = 'accept.json'
 DEFAULT_LEVEL = 'flow'
 WIDTH_PX = 128
 """Width at which pictures are compared: a third less optical flow to compute than at 160, and on
@@ -54,6 +58,8 @@ class Judge:
     """What the robot is usually told; None leaves the action channel out."""
     cosmos: GenerativeModel | None = None
     """Which checkpoint or server engine cosmos is, and how it is asked."""
+    accepted: Acceptance | None = None
+    """What `flywheel engine accept` found of it."""
 
     def make_engine(self, picture_size: tuple[int, int] | None) -> WorldModel:
         """The engine for pictures of this (H, W); None for a recording without a camera.
@@ -109,6 +115,20 @@ class Judge:
         if self.cosmos is not None:
             return self.cosmos.sha256
         return self.make_engine(None).spec.sha256
+
+    def refused(self, cards: Sequence[Card]) -> str:
+        """Why it may not alarm on a machine with these cards; empty if it may."""
+        if not acceptance.asks_for_acceptance(self.level):
+            return ''
+        settings = getattr(self.cosmos, 'settings', None)
+        return acceptance.refusal(
+            self.level,
+            self.engine_sha256,
+            self.calibration_id,
+            self.accepted,
+            cards,
+            getattr(settings, 'back_end', ''),
+        )
 
     def check_robot(self, robot: Robot) -> None:
         """Raise ConfigError if what is normal was measured on another robot, or otherwise."""
@@ -197,6 +217,7 @@ def load_judge(folder: Path) -> Judge:
         LocalModel.load(folder) if level == Local.level else None,
         _load_prior(folder, calibration),
         load_model(folder, level),
+        _load_acceptance(folder),
     )
 
 
@@ -222,6 +243,13 @@ def _load_prior(folder: Path, calibration: Calibration) -> Prior | None:
             f'{len(data)} bytes); copy the model folder again, or fit again with `flywheel fit`'
         )
     return Prior.from_arrays(load_arrays(data))
+
+
+def _load_acceptance(folder: Path) -> Acceptance | None:
+    path = folder / ACCEPTANCE
+    if not path.is_file():
+        return None
+    return Acceptance.from_mapping(schemas.load(path, acceptance.SCHEMA))
 
 
 def require_free(folder: Path) -> None:

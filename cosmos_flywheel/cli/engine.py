@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cosmos_flywheel.cli import (
+    engine_accept,
     engine_build,
     engine_check,
     engine_list,
@@ -20,6 +21,7 @@ SUBCOMMANDS: Mapping[str, Callable[[Any, str], None]] = {
     'plan': engine_plan.add_parser,
     'build': engine_build.add_parser,
     'list': engine_list.add_parser,
+    'accept': engine_accept.add_parser,
     'check': engine_check.add_parser,
 }
 """By name, what declares it and sets `action`: `action(args) -> exit code`. Their modules import

@@ -22,6 +22,7 @@ from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import printable, table
 from cosmos_flywheel.core.errors import BagError, ConfigError, FlywheelError, StoreError
 from cosmos_flywheel.engines import ENGINES
+from cosmos_flywheel.engines.card import cards_here
 from cosmos_flywheel.engines.cosmos.model import DOCUMENT
 from cosmos_flywheel.engines.remote.model import DOCUMENT as REMOTE_DOCUMENT
 from cosmos_flywheel.store.files import storing, write_document
@@ -112,6 +113,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         _write_json(args.json, document)
     print('\n'.join(_lines(document, result, args.out)))
+    if args.model and (refused := load_judge(args.model).refused(cards_here())):
+        print(f'{refused}; a harvest does not ask for it, a live monitor does')
     failed = sum('error' in bag for bag in document['bags'])
     if failed == len(document['bags']):
         raise BagError('no bag could be harvested; see above')

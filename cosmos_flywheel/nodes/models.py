@@ -11,6 +11,7 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError, EngineError
 from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.engines import ENGINES
+from cosmos_flywheel.engines.card import cards_here
 from cosmos_flywheel.nodes.parameters import Parameter
 from cosmos_flywheel.store.robots import load_robot
 
@@ -61,6 +62,13 @@ def load_models(given: Sequence[str], robot: Robot) -> dict[str, Judge]:
             raise ConfigError(f'parameter models: {entry} is a second {judge.level!r}; leave one')
         judges[judge.level] = judge
     return judges
+
+
+def refusals(judges: Mapping[str, Judge]) -> dict[str, str]:
+    """By level, why its predictions may not alarm on this machine; others are left out."""
+    cards = cards_here()
+    found = {level: judge.refused(cards) for level, judge in judges.items()}
+    return {level: why for level, why in found.items() if why}
 
 
 def prepare(

@@ -32,7 +32,13 @@ from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.msg import AnomalyScore, Prediction
 from cosmos_flywheel.nodes.convert import from_prediction, to_score, to_time, worst
 from cosmos_flywheel.nodes.diagnostics import Diagnostics, Status, grounding_values
-from cosmos_flywheel.nodes.models import MODELS, ROBOT, load_given_robot, load_models
+from cosmos_flywheel.nodes.models import (
+    MODELS,
+    ROBOT,
+    load_given_robot,
+    load_models,
+    refusals,
+)
 from cosmos_flywheel.nodes.names import file_name, graph_name
 from cosmos_flywheel.nodes.parameters import Parameter, Parameters
 from cosmos_flywheel.nodes.predictor import PREDICTION, PREDICTION_QOS
@@ -63,6 +69,11 @@ PARAMETERS = (
         'let levels without a calibration alarm, by what is normal for the stream itself',
     ),
     Parameter(
+        'arm_unaccepted',
+        False,
+        'let levels alarm by their predictions that `flywheel engine accept` did not accept here',
+    ),
+    Parameter(
         'overlay_hz', 10.0, 'the overlay is drawn no more often', 'Hz', 0.1, 60.0, live=True
     ),
     Parameter(
@@ -84,12 +95,15 @@ class Monitor(Node):
         super().__init__('monitor', **options)
         self._given = Parameters(self, PARAMETERS)
         self._robot = load_given_robot(self._given['robot'])
+        judges = load_models(self._given['models'], self._robot)
+        self._refused = refusals(judges)
         self._comparing = Comparing(
             self._robot,
-            load_models(self._given['models'], self._robot),
+            judges,
             WireTypes(),
             patience_ns=round(self._given['patience_s'] * NS),
             alarm_uncalibrated=self._given['alarm_uncalibrated'],
+            refused={} if self._given['arm_unaccepted'] else self._refused,
         )
         self._is_watching = True
         self._newest: Compared | None = None
@@ -208,6 +222,10 @@ class Monitor(Node):
         problems += [grounding.muted(channel) for channel in grounding.muted_channels]
         if comparing.untrusted:
             problems.append(comparing.untrusted)
+        refused = self._refused.get(comparing.level, '')
+        if refused:
+            how = 'its predictions may not' if comparing.refused else 'arm_unaccepted lets them'
+            problems.append(f'{refused}: {how} alarm')
         if not comparing.is_calibrated and not self._given['alarm_uncalibrated']:
             why = comparing.misfit or f'level {comparing.level} is not calibrated'
             problems.append(f'{why}: it may not alarm')
@@ -219,6 +237,7 @@ class Monitor(Node):
             'level': comparing.level,
             'calibration_id': comparing.calibration_id,
             'calibration_stale': bool(comparing.stale_channel),
+            'accepted': not refused,
             **grounding_values(grounding),
             'score_hz': len(self._scored) / RATE_S,
             'worst_channel': channel,

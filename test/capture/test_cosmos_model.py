@@ -30,6 +30,7 @@ from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.trust import Reseeded, Trust, trust_of
 from cosmos_flywheel.engines import CosmosSettings
+from cosmos_flywheel.engines.card import cards_here
 from cosmos_flywheel.engines.cosmos import runtime as runtimes
 from cosmos_flywheel.store.robots import load_robot
 
@@ -186,3 +187,21 @@ def test_spread_is_what_another_seed_would_have_scored():
     still = Reseeded(np.ones((3, 4)), np.zeros(3), evidence[:3])
     assert trust_of([still], [1.0, 1.0]).muted('picture')
     assert trust_of([], [1.0]).muted('picture')
+
+
+def test_random_weights_are_refused_for_what_they_cannot(bags, checkpoint, robot_file, tmp_path):
+    choice = CosmosChoice(CosmosSettings(**SETTINGS), checkpoint)
+    robot, folder = load_robot(robot_file), tmp_path / 'model'
+    held_out = write(tmp_path / 'held out', recording(12.0, phase=5))
+    judge = fit_judge(bags[:1], robot, 'cosmos-256', cosmos=choice)
+    save_judge(judge.calibration, folder, None, judge.prior, judge.cosmos)
+    assert 'is not accepted' in load_judge(folder).refused(cards_here())
+    words = ['--robot', str(robot_file), '--model', str(folder), str(held_out)]
+    assert main(['engine', 'accept', *words]) == 1
+    report = load_judge(folder).accepted
+    states = {one.name: one.state for one in report.lines}
+    assert states['parity'] == 'ok'
+    assert states['skill against persistence'] == 'not ok'
+    assert states['faults seen'] == 'not ok', 'the picture is muted'
+    assert not report.accepted
+    assert 'was refused' in load_judge(folder).refused(cards_here())

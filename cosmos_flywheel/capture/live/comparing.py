@@ -16,6 +16,7 @@ from cosmos_flywheel.core.appearance import brightness
 from cosmos_flywheel.core.channels import Channel, Moment
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.grounding import NOISE
 from cosmos_flywheel.core.scoring import Norm, Scorer, running_norms
 from cosmos_flywheel.core.staleness import StaleTest
 from cosmos_flywheel.core.timeline import NS, Tick
@@ -47,6 +48,7 @@ class Comparing:
             shorter than the engine's stride, which is what a prediction may take.
         alarm_uncalibrated: let levels without a calibration alarm too, by what is normal for the
             stream itself, as a harvest without a model does.
+        refused: by level, why channels that rest on its predictions may not alarm.
 
     Raises:
         ConfigError: a model is of another robot.
@@ -61,12 +63,14 @@ class Comparing:
         *,
         patience_ns: int = PATIENCE_NS,
         alarm_uncalibrated: bool = False,
+        refused: Mapping[str, str] | None = None,
     ) -> None:
         for judge in judges.values():
             judge.check_robot(robot)
         self._judges = dict(judges)
         self._patience_ns = patience_ns
         self._alarm_uncalibrated = alarm_uncalibrated
+        self._refused = dict(refused or {})
         self.feed = Feed(robot, next(iter(judges.values())), types)
         self.unknown_levels: set[str] = set()
         """Levels of predictions that no judge knows; those predictions are left out."""
@@ -103,6 +107,11 @@ class Comparing:
         """Why the level in force may only show pictures; empty if it may alarm by them."""
         known = self.feed.judge.calibration
         return '' if known is None or known.trust is None else known.trust.muted(CHANNEL)
+
+    @property
+    def refused(self) -> str:
+        """Why predictions of the level in force may not alarm; empty if they may."""
+        return self._refused.get(self.level, '')
 
     @property
     def stale_channel(self) -> str:
@@ -235,9 +244,11 @@ class Comparing:
 
     def _allowed(self, score: AnomalyScore) -> AnomalyScore:
         """Without thresholds where the level may not alarm."""
-        if self.is_calibrated or self._alarm_uncalibrated:
+        may = self.is_calibrated or self._alarm_uncalibrated
+        if may and not self.refused:
             return score
-        return replace(score, channels=tuple(_silenced(c) for c in score.channels))
+        channels = [c if may and c.name not in NOISE else _silenced(c) for c in score.channels]
+        return replace(score, channels=tuple(channels))
 
     def _test(self, score: AnomalyScore, moment: Moment) -> None:
         test = self._stale.get(score.calibration_id)

@@ -135,11 +135,10 @@ class Cosmos:
         wanted = list(range(len(actions.stamps_ns)) if steps is None else steps)
         stamps_ns = actions.stamps_ns[wanted]
         nothing = Prediction(observation.stamp_ns, self.spec.level, stamps_ns)
-        picture = self.model.view.compose(observation.pictures)
-        rows = self._rows(observation, actions)
-        if picture is None or not np.isfinite(rows).all():
+        asked = self.asked(observation, actions)
+        if asked is None:
             return nothing
-        latents = self._foretell(observation.stamp_ns, picture, rows)
+        latents = self._foretell(observation.stamp_ns, *asked)
         if not self.spec.compares_past:
             frames, unsure = self._frames(latents, wanted)
             return Prediction(
@@ -158,13 +157,23 @@ class Cosmos:
             EngineError: as `predict`, or there is no picture to begin with.
 
         """
-        picture = self.model.view.compose(observation.pictures)
-        rows = self._rows(observation, actions)
-        if picture is None or not np.isfinite(rows).all():
+        asked = self.asked(observation, actions)
+        if asked is None:
             raise EngineError('nothing to show: a picture, a state or a command is not known')
-        latents = self._foretell(observation.stamp_ns, picture, rows)
+        latents = self._foretell(observation.stamp_ns, *asked)
         frames = self.runtime.pictures(latents[:1])[[step + 1 for step in steps]]
         return self.model.view.part(frames, self.spec.size)
+
+    def asked(
+        self, observation: Observation, actions: ActionChunk
+    ) -> tuple[Picture, Vector] | None:
+        """What the runtime is asked of a chunk: the canvas, and rows in model space.
+
+        None where a picture, a state or a command is not known.
+        """
+        picture = self.model.view.compose(observation.pictures)
+        rows = self._rows(observation, actions)
+        return None if picture is None or not np.isfinite(rows).all() else (picture, rows)
 
     def residual(self, prediction: Prediction, step: int, actual: Picture) -> NDArray[np.float32]:
         """Where predicted and actual part, (H, W) of `spec.compared`, in grey levels.
