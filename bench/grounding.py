@@ -173,9 +173,9 @@ def told(bench: Bench, name: str, model: str, known: Grounding) -> Iterator[tupl
         if model == FLOW:
             bar, held = 'zero, and not muted', index.value == 0 and not muted
         elif model == FITTED:
-            bar, held = 'above zero, and not muted', not index.holds_zero and not muted
+            bar, held = 'above zero, and not muted', not index.is_about_zero and not muted
         else:
-            bar, held = 'holds zero, and is muted', index.holds_zero and muted
+            bar, held = 'about zero, and is muted', index.is_about_zero and muted
         bench.bars[f'{name}, {model}: {channel} {bar}'] = held
         against = [f'{index.against[kind]:.2f}' for kind in WRONG]
         yield (name, model, channel, index.in_words(), *against, index.chunks,

@@ -38,6 +38,9 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 SEED = 0
 DIGITS = 4
+LEAST = 0.05
+"""What a model reaches by chance that was fitted on commands of other moments: what it makes of
+actions is noise, and a little less of it where they are the usual ones (`bench/grounding.py`)."""
 
 Errors = NDArray[np.float32]
 
@@ -59,6 +62,11 @@ class Index:
     def holds_zero(self) -> bool:
         """Whether the predictions may as well have been made without the actions."""
         return not self.interval[0] > 0
+
+    @property
+    def is_about_zero(self) -> bool:
+        """Whether true actions may take away so little that nothing rests on them."""
+        return not self.interval[0] > LEAST
 
     def in_words(self) -> str:
         """The value and its interval."""
@@ -93,12 +101,12 @@ class Grounding:
         An engine that promises nothing of actions is judged for what it is: its thresholds hold.
         """
         known = self.channels.get(channel)
-        if not self.follows_actions or known is None or not known.holds_zero:
+        if not self.follows_actions or known is None or not known.is_about_zero:
             return ''
         return (
-            f'{channel} is muted: its predictions are no better by the true actions than by wrong '
-            f'ones, action grounding {known.in_words()}; look at the order, units and frame of '
-            f'the actions, and fit again'
+            f'{channel} is muted: its predictions are hardly better by the true actions than by '
+            f'wrong ones, action grounding {known.in_words()}; look at the order, units and frame '
+            f'of the actions, and fit again'
         )
 
     def in_words(self) -> str:

@@ -11,6 +11,7 @@ import pytest
 from cosmos_flywheel.core.grounding import (
     FEWEST_BLOCKS,
     KINDS,
+    LEAST,
     WRONG,
     Grounding,
     Index,
@@ -138,7 +139,16 @@ def test_what_an_engine_was_fitted_on_can_be_left_out():
     assert len(later.errors['state']) == CHUNKS - 20
 
 
-def test_a_channel_is_muted_when_its_interval_holds_zero():
+@pytest.mark.parametrize(
+    ('low', 'muted'), [(-0.2, True), (0.0, True), (LEAST, True), (LEAST + 0.01, False)]
+)
+def test_a_channel_for_which_it_is_about_zero_is_muted(low, muted):
+    index = make_index(low, 0.3)
+    assert index.is_about_zero == muted
+    assert bool(Grounding(True, {'state': index}).muted('state')) == muted
+
+
+def test_each_channel_is_muted_by_its_own_index():
     known = Grounding(True, {'picture': make_index(-0.1), 'state': make_index(0.4, 0.5)})
     assert 'picture is muted' in known.muted('picture')
     assert '0.00 (-0.10 … 0.10)' in known.muted('picture')
