@@ -42,7 +42,7 @@ from cosmos_flywheel.engines.cosmos.prefill import Text
 from cosmos_flywheel.engines.cosmos.sampler import make_schedule
 from cosmos_flywheel.engines.cosmos.sums import cache_folder
 from cosmos_flywheel.engines.cosmos.text_shelf import prompt_text
-from cosmos_flywheel.engines.cosmos.vae import Stream, Vae
+from cosmos_flywheel.engines.cosmos.vae import PLAIN, Stream, Vae
 
 MOST_OPEN = 2
 """Runtimes kept: the two tiers of a ladder."""
@@ -136,7 +136,10 @@ class Runtime:
     def encode(self, pictures: NDArray[np.uint8], stream: Stream) -> Tensor:
         """The next actual latent (1, 48, 1, h, w) of pictures (1 or 4, H, W, 3) of the canvas."""
         with enough_memory('encoding', self.model), torch.no_grad():
-            return self._crop(self.vae.encode_group(self._tensor(pictures), stream)).float()
+            # Compiled passes would stop a running robot's feed for the time of a compilation, and
+            # groups of four gain nothing by them.
+            plain = dataclasses.replace(self.vae, passes=PLAIN)
+            return self._crop(plain.encode_group(self._tensor(pictures), stream)).float()
 
     def pictures(self, latents: Tensor) -> NDArray[np.uint8]:
         """Decoded (1 + chunk, H, W, 3) RGB of what is shown of the canvas."""
