@@ -14,6 +14,7 @@ from cosmos_flywheel.cli import (
     engine_list,
     engine_plan,
     engine_pull,
+    engine_tune,
 )
 
 SUBCOMMANDS: Mapping[str, Callable[[Any, str], None]] = {
@@ -21,6 +22,7 @@ SUBCOMMANDS: Mapping[str, Callable[[Any, str], None]] = {
     'plan': engine_plan.add_parser,
     'build': engine_build.add_parser,
     'list': engine_list.add_parser,
+    'tune': engine_tune.add_parser,
     'accept': engine_accept.add_parser,
     'check': engine_check.add_parser,
 }

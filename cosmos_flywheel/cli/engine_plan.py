@@ -15,8 +15,6 @@ from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.store.robots import load_robot
 
 CAMERA = (720, 1280)
-TRAINED_AT_256 = ('libero', 'pusht')
-"""Domains whose data the model saw at tier 256; all others at 480."""
 DEFAULT_CHUNK = 16
 SIZES = ('nano', 'super', 'edge')
 
@@ -69,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _world(args: argparse.Namespace, robot: Robot, plan: Any) -> Any:
+    from cosmos_flywheel.engines.cosmos.settings import trained_tier
+
     sizes = re.fullmatch(r'(\d+)x(\d+)', args.camera)
     if not sizes or '0' in sizes.groups():
         raise ConfigError(f'--camera {args.camera}: give WIDTHxHEIGHT, such as 1280x720')
@@ -80,7 +80,7 @@ def _world(args: argparse.Namespace, robot: Robot, plan: Any) -> Any:
         )
     if robot.cosmos.view_layout == 'concat_view':
         high += high // 2
-    tier = 256 if robot.domain.name in TRAINED_AT_256 else 480
+    tier = trained_tier(robot.domain.name)
     chunk = robot.cosmos.chunk or DEFAULT_CHUNK
     return plan.World((high, wide), robot.clock.hz, chunk, tier)
 

@@ -17,6 +17,7 @@ from cosmos_flywheel.capture.fit import fit_judge
 from cosmos_flywheel.capture.generative import CosmosChoice, RemoteChoice
 from cosmos_flywheel.capture.model import grounding_of, require_free, save_judge
 from cosmos_flywheel.capture.statistics import Statistics, action_statistics
+from cosmos_flywheel.capture.tuning import load_settings
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.calibration import Calibration
@@ -79,6 +80,12 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         metavar='NAME=VALUE',
         help=f'of cosmos: {_names(CosmosSettings)}; of remote: {_names(RemoteSettings)}',
+    )
+    parser.add_argument(
+        '--settings',
+        type=Path,
+        metavar='FILE',
+        help='of cosmos: what `flywheel engine tune` chose; --set changes single ones',
     )
     parser.add_argument('-o', '--out', type=Path, help='the model folder to write')
     parser.add_argument(
@@ -164,7 +171,9 @@ def _choice(args: argparse.Namespace) -> CosmosChoice | RemoteChoice | None:
             f'engine {args.engine} needs a checkpoint; get one with `flywheel engine pull` and '
             'give --checkpoint DIR'
         )
-    settings = CosmosSettings.parse(args.set, tier=COSMOS_LEVELS[args.engine])
+    given = {} if args.settings is None else load_settings(args.settings)
+    tier = COSMOS_LEVELS[args.engine]
+    settings = CosmosSettings.parse(args.set, **{'tier': tier, **given})
     _require_tier(args.engine, settings.level)
     return CosmosChoice(settings, args.checkpoint, args.revision)
 
@@ -175,6 +184,7 @@ def _require_own_options(args: argparse.Namespace) -> None:
     both = ' and '.join((*COSMOS_LEVELS, *REMOTE_LEVELS))
     for option, given, is_own, whose in (
         ('--checkpoint', args.checkpoint, is_here, ' and '.join(COSMOS_LEVELS)),
+        ('--settings', args.settings, is_here, ' and '.join(COSMOS_LEVELS)),
         ('--endpoint', args.endpoint, is_remote, ' and '.join(REMOTE_LEVELS)),
         ('--allow-remote', args.allow_remote, is_remote, ' and '.join(REMOTE_LEVELS)),
         ('--revision', args.revision, is_here or is_remote, both),
@@ -186,7 +196,7 @@ def _require_own_options(args: argparse.Namespace) -> None:
 
 def _require_tier(asked: str, level: str) -> None:
     if level != asked:
-        raise ConfigError(f'--set tier is of another level; give --engine {level}')
+        raise ConfigError(f'the tier that is set is of another level; give --engine {level}')
 
 
 def _names(settings: Any) -> str:

@@ -205,3 +205,35 @@ def test_random_weights_are_refused_for_what_they_cannot(bags, checkpoint, robot
     assert states['faults seen'] == 'not ok', 'the picture is muted'
     assert not report.accepted
     assert 'was refused' in load_judge(folder).refused(cards_here())
+
+
+def test_ways_to_ask_are_measured_once_and_none_is_chosen_by_chance(
+    bags, checkpoint, robot_file, tmp_path, capsys
+):
+    out = tmp_path / 'tune'
+    words = ['engine', 'tune', '--robot', str(robot_file), '--checkpoint', str(checkpoint)]
+    words += [
+        '-o',
+        str(out),
+        '--tiers',
+        '256',
+        '--precisions',
+        'fp32',
+        '--steps',
+        '1',
+        *map(str, bags),
+    ]
+    words += [f'--set={k}={v}' for k, v in SETTINGS.items() if k not in ('tier', 'steps')]
+    assert main([*words, '--set=steps=2', '--minutes', '1e-9']) == 1
+    said = capsys.readouterr().out
+    assert 'none is chosen' in said
+    assert '1 ways were not measured' in said
+    (kept,) = out.iterdir()
+    assert kept.name == 'cosmos-256_2_fp32_shift10_chunk4.json'
+    before = kept.stat().st_mtime_ns
+    assert main([*words, '--set=steps=2', '--minutes', '1e-9']) == 1
+    assert kept.stat().st_mtime_ns == before, 'nothing is measured twice'
+    fit = ['fit', str(bags[0]), '--robot', str(robot_file), '--engine', 'cosmos-480']
+    fit += ['--checkpoint', str(checkpoint), '-o', str(tmp_path / 'model')]
+    assert main([*fit, '--settings', str(kept)]) == 2
+    assert 'give --engine cosmos-256' in capsys.readouterr().err

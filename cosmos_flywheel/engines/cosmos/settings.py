@@ -12,6 +12,8 @@ from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.engines.cosmos.dims import GROUP
 
 TIERS = (256, 480)
+TRAINED_AT_256 = ('libero', 'pusht')
+"""Domains whose data the model saw at tier 256; all others at 480."""
 PRECISIONS = ('fp32', 'bf16', 'fp8')
 RESIDUALS = ('frames', 'latents')
 BACK_ENDS = ('auto', 'eager', 'cuda', 'tensorrt')
@@ -102,6 +104,11 @@ class CosmosSettings:
 
         """
         return cls(**parse_words(cls, words, given))
+
+
+def trained_tier(domain: str) -> int:
+    """The tier at which the model saw data of a domain."""
+    return TIERS[0] if domain in TRAINED_AT_256 else TIERS[1]
 
 
 def check_ranges(
