@@ -15,6 +15,11 @@ for _name in ('OMP', 'OPENBLAS', 'MKL', 'NUMEXPR', 'OPENCV_FOR'):
     os.environ.setdefault(f'{_name}_{_suffix}', '1')
 
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile('patient', deadline=None)
+settings.load_profile('patient')
 
 # A shell without job control starts what runs in the background deaf to Ctrl-C, and so would be
 # every process that a test starts and then interrupts.

@@ -33,7 +33,7 @@ def test_elements_are_the_actions_and_the_course(prior):
     assert ActionChannel(NAMES, prior).elements == ('reach', 'hand', 'the last 4 s')
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 79), max_size=8), st.integers(100, 120))
 def test_tick_by_tick_it_says_what_the_whole_recording_tells(lost, seed):
     prior = fit_prior(nominal(3), HZ)

@@ -238,7 +238,7 @@ def test_recordings_without_actions_are_refused():
         fit_prior(silent, HZ)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 79), st.integers(0, 3), st.sampled_from([np.nan, 1e18, -1e18, 0.0]))
 def test_no_value_makes_it_fail_or_be_negative(tick, element, value):
     prior = fit_prior(nominal(3), HZ)

@@ -289,7 +289,7 @@ def arrivals(draw) -> tuple[list[Message], list[Message]]:
 
 
 @given(arrivals(), st.sampled_from([5, 10, 15, 30]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_ticks_do_not_depend_on_the_order_of_arrival_within_the_lateness(orders, clock_hz):
     in_order, as_arrived = (feed(make_timeline(clock_hz=clock_hz), o) for o in orders)
     assert list(map(as_values, in_order)) == list(map(as_values, as_arrived))

@@ -159,7 +159,7 @@ causes = st.sets(
 kinds = st.lists(st.tuples(causes, st.floats(1.0, 30.0)), min_size=1, max_size=12)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(kinds, st.data())
 def test_adding_episodes_never_changes_earlier_assignments(drawn: Any, data: Any) -> None:
     manifests = [
@@ -179,7 +179,7 @@ def test_adding_episodes_never_changes_earlier_assignments(drawn: Any, data: Any
         assert set(places(out)) == {manifest['id'] for manifest in manifests}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(kinds, st.data())
 def test_the_order_in_which_episodes_are_found_does_not_matter(drawn: Any, data: Any) -> None:
     manifests = [kind(float(n), 'bag', *found, peak=p) for n, (found, p) in enumerate(drawn)]
