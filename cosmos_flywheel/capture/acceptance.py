@@ -15,7 +15,7 @@ from cosmos_flywheel.capture.injecting import FAULTS, SUDDEN
 from cosmos_flywheel.capture.model import ACCEPTANCE, Judge
 from cosmos_flywheel.capture.trial import PERSISTENCE, Hit, Trial, held_out, try_level
 from cosmos_flywheel.capture.workers import Progress
-from cosmos_flywheel.core.acceptance import SCHEMA, Acceptance, Line, line
+from cosmos_flywheel.core.acceptance import SCHEMA, Acceptance, Card, Line, line
 from cosmos_flywheel.core.conformal import upper_chance
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import EngineError
@@ -61,14 +61,13 @@ def accept(
     judge.check_robot(robot)
     kept = held_out(paths, judge)
     judge.prepare()
-    card = torch_card() if isinstance(judge.cosmos, CosmosModel) else cards_here()[-1]
     trial = try_level(kept, robot, judge, local=local, progress=progress)
     return Acceptance(
         robot.name,
         judge.level,
         judge.engine_sha256,
         judge.calibration_id,
-        card,
+        card_of(judge),
         tuple(_lines(trial, robot, judge)),
         tuple(sorted(one.bag_id for one in trial.calm)),
         {fault: _outcome([h for h in trial.hits if h.fault == fault]) for fault in FAULTS},
@@ -83,6 +82,11 @@ def save_acceptance(report: Acceptance, folder: Path, page: str) -> Path:
         write_bytes(folder / PAGE, page.encode())
         write_document(path, report.to_mapping(), SCHEMA)
     return path
+
+
+def card_of(judge: Judge) -> Card:
+    """What the level's predictions are computed on; of one at a server, what asks it."""
+    return torch_card() if isinstance(judge.cosmos, CosmosModel) else cards_here()[-1]
 
 
 def _lines(trial: Trial, robot: Robot, judge: Judge) -> Iterator[Line]:

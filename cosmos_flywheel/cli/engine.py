@@ -9,6 +9,7 @@ from typing import Any
 
 from cosmos_flywheel.cli import (
     engine_accept,
+    engine_bench,
     engine_build,
     engine_check,
     engine_list,
@@ -24,6 +25,7 @@ SUBCOMMANDS: Mapping[str, Callable[[Any, str], None]] = {
     'list': engine_list.add_parser,
     'tune': engine_tune.add_parser,
     'accept': engine_accept.add_parser,
+    'bench': engine_bench.add_parser,
     'check': engine_check.add_parser,
 }
 """By name, what declares it and sets `action`: `action(args) -> exit code`. Their modules import

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import sys
 from pathlib import Path
 
 from cosmos_flywheel.core.acceptance import Card
@@ -40,6 +41,14 @@ def torch_card() -> Card:
     if not torch.cuda.is_available():
         return _processor()
     return Card(torch.cuda.get_device_name(torch.cuda.current_device()), first.driver)
+
+
+def peak_memory_gb() -> float:
+    """Most of the card's memory that torch has held in this process; 0 where it has no card."""
+    torch = sys.modules.get('torch')
+    if torch is None or not torch.cuda.is_available():
+        return 0.0
+    return float(torch.cuda.max_memory_allocated()) / 1e9
 
 
 def _graphics(nvml: ctypes.CDLL) -> tuple[Card, ...]:

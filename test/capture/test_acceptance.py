@@ -85,6 +85,15 @@ def test_a_covered_lens_is_seen_and_the_code_says_what_the_report_says(accepted)
         assert all(name in page.splitlines()[-1] for name in report.failed)
 
 
+def test_chunks_are_timed_alone_with_any_bags(bags, model, capsys):
+    words = ['engine', 'bench', '--robot', 'mujoco_push', '--model', str(model)]
+    code = main([*words, str(bags[0])])
+    said = capsys.readouterr().out
+    assert f'flow for mujoco_push on {cards_here()[-1].name}' in said
+    assert 'chunks (p99 below 1: ' in said
+    assert code == (0 if 'below 1: ok' in said else 1)
+
+
 def ticks(count: int) -> list[Tick]:
     pictures = np.random.default_rng(0).integers(1, 255, (count, 48, 64, 3), np.uint8)
     return [
