@@ -10,7 +10,7 @@ from typing import Any
 
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import table
-from cosmos_flywheel.core.acceptance import OK, Acceptance
+from cosmos_flywheel.core.acceptance import Acceptance, asks_for_acceptance
 from cosmos_flywheel.core.errors import ConfigError
 
 REFUSED_CODE = 1
@@ -83,8 +83,9 @@ def page_lines(report: Acceptance) -> Iterator[str]:
     if report.accepted:
         yield 'accepted: it may alarm on this card, with this driver, model and calibration'
     else:
-        failed = ', '.join(one.name for one in report.lines if one.state != OK)
-        yield f'not accepted, it may not alarm by its predictions: {failed}'
+        asked = asks_for_acceptance(report.level)
+        may = 'it may not alarm by its predictions' if asked else 'a live monitor does not ask'
+        yield f'not accepted ({may}): {", ".join(report.failed)}'
 
 
 def _fault(item: tuple[str, Mapping[str, Any]]) -> tuple[str, ...]:
