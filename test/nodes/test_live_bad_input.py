@@ -208,6 +208,7 @@ def test_sim_time_that_does_not_come_or_begins_anew(graph, told, start, bag, tmp
 
     node.create_timer(0.02, tick)
     told.until_seen()
+    graph.until(lambda: '/clock' not in told.words('recorder'), 'the recorder to hear the clock')
     for ahead_ns in (-HOUR_NS, HOUR_NS):
         jumps = int(told.values['recorder']['clock_jumps'])
         robot.ahead_ns = ahead_ns
