@@ -152,7 +152,7 @@ def measure_builds(
     units: Units, door: Door, folder: Path, figures: dict[str, Any], bars: dict[str, bool]
 ) -> None:
     """In float32 from the graphs that are there; in bfloat16 as the command builds them."""
-    rows: list[tuple[object, ...]] = [('engine', 'for', 'size', 'layers', 'in', 'in', 'out')]
+    rows: list[tuple[object, ...]] = [('engine', 'for', 'size', 'layers', 'types', 'in', 'out')]
     same, begun_s = True, time.perf_counter()
     for name in units.names:
         unit, network = units.shadow(name), Network(door, folder / 'onnx' / f'{name}.onnx')
