@@ -28,6 +28,8 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.grounding import Grounding
 from cosmos_flywheel.core.lineage import config_hash, sha256_hex
+from cosmos_flywheel.core.preflight import SCHEMA as PREFLIGHT_SCHEMA
+from cosmos_flywheel.core.preflight import Report
 from cosmos_flywheel.core.prior import Prior
 from cosmos_flywheel.core.scoring import SCORING_REVISION
 from cosmos_flywheel.engines import CosmosModel, Local, LocalModel, WorldModel, make_engine
@@ -36,6 +38,7 @@ from cosmos_flywheel.store.files import storing, write_bytes, write_document
 CALIBRATION = 'calibration.json'
 PRIOR = 'prior.safetensors'
 ACCEPTANCE = 'accept.json'
+PREFLIGHT = 'preflight.json'
 DEFAULT_LEVEL = 'flow'
 WIDTH_PX = 128
 """Width at which pictures are compared: a third less optical flow to compute than at 160, and on
@@ -60,6 +63,8 @@ class Judge:
     """Which checkpoint or server engine cosmos is, and how it is asked."""
     accepted: Acceptance | None = None
     """What `flywheel engine accept` found of it."""
+    preflight: Report | None = None
+    """Whether the action contract was true of what it was fitted on; None if nobody asked."""
 
     def make_engine(self, picture_size: tuple[int, int] | None) -> WorldModel:
         """The engine for pictures of this (H, W); None for a recording without a camera.
@@ -153,6 +158,18 @@ class Judge:
             )
 
     @property
+    def disarmed(self) -> str:
+        """Why it must not alarm, and the remedy; empty if its contract was not found wrong."""
+        wrong = () if self.preflight is None else self.preflight.wrong
+        if not wrong:
+            return ''
+        more = f' (and {len(wrong) - 1} more)' if len(wrong) > 1 else ''
+        return (
+            f'preflight of the model failed: {wrong[0].check}: {wrong[0].why}{more}; '
+            f'{wrong[0].fix or "correct the robot file"}, see `flywheel preflight`, and fit again'
+        )
+
+    @property
     def calibration_id(self) -> str:
         """Empty without a calibration."""
         return '' if self.calibration is None else self.calibration.id
@@ -218,6 +235,7 @@ def load_judge(folder: Path) -> Judge:
         _load_prior(folder, calibration),
         load_model(folder, level),
         _load_acceptance(folder),
+        _load_preflight(folder),
     )
 
 
@@ -252,6 +270,11 @@ def _load_acceptance(folder: Path) -> Acceptance | None:
     return Acceptance.from_mapping(schemas.load(path, acceptance.SCHEMA))
 
 
+def _load_preflight(folder: Path) -> Report | None:
+    path = folder / PREFLIGHT
+    return Report.from_mapping(schemas.load(path, PREFLIGHT_SCHEMA)) if path.exists() else None
+
+
 def require_free(folder: Path) -> None:
     """Raise ConfigError if there is a model already; worth asking before the work of a fit."""
     path = folder / CALIBRATION
@@ -265,6 +288,7 @@ def save_judge(
     local: LocalModel | None = None,
     prior: Prior | None = None,
     cosmos: GenerativeModel | None = None,
+    preflight: Report | None = None,
 ) -> Path:
     """Write a model folder, over an older one if there is one; the calibration comes last.
 
@@ -282,5 +306,8 @@ def save_judge(
             files[PRIOR] = prior_bytes(prior)
         for name, data in files.items():
             write_bytes(folder / name, data)
+        (folder / PREFLIGHT).unlink(missing_ok=True)
+        if preflight is not None:
+            write_document(folder / PREFLIGHT, preflight.to_mapping(), PREFLIGHT_SCHEMA)
         write_document(path, json.loads(json.dumps(calibration.to_mapping())), SCHEMA)
     return path

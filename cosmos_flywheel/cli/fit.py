@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from textwrap import wrap
@@ -16,12 +16,16 @@ from cosmos_flywheel.bags.source import find_bags
 from cosmos_flywheel.capture.fit import fit_judge
 from cosmos_flywheel.capture.generative import CosmosChoice, RemoteChoice
 from cosmos_flywheel.capture.model import grounding_of, require_free, save_judge
+from cosmos_flywheel.capture.preflight import preflight_bags
 from cosmos_flywheel.capture.statistics import Statistics, action_statistics
 from cosmos_flywheel.capture.tuning import load_settings
+from cosmos_flywheel.cli.preflight import problem_lines
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.calibration import Calibration
+from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.preflight import Report
 from cosmos_flywheel.core.promise import BUDGET_PER_HOUR
 from cosmos_flywheel.engines import COSMOS_LEVELS, LEVELS, REMOTE_LEVELS, CosmosSettings
 from cosmos_flywheel.engines.remote.server import SERVED, Server
@@ -106,6 +110,11 @@ def add_parser(subparsers: Any) -> None:
         metavar='N',
         help='false alarms an hour to promise where the bags are enough (default: %(default)g)',
     )
+    parser.add_argument(
+        '--no-preflight',
+        action='store_true',
+        help='do not check whether the robot file says the truth about actions',
+    )
     parser.set_defaults(run=run)
 
 
@@ -142,11 +151,13 @@ def run(args: argparse.Namespace) -> int:
         )
     calibration = judge.calibration
     assert calibration is not None
-    path = save_judge(calibration, args.out, judge.local, judge.prior, judge.cosmos)
+    report, why_not = (None, 'left out') if args.no_preflight else _preflight(paths, robot)
+    path = save_judge(calibration, args.out, judge.local, judge.prior, judge.cosmos, report)
     print('\n'.join(_lines(calibration)))
     print(f'action grounding: {grounding_of(judge, judge.make_engine(None)).in_words()}')
     if calibration.trust is not None:
         print(f'trust: {calibration.trust.in_words()}')
+    print('\n'.join(_preflight_lines(report, why_not)))
     print(f'model: {path.parent}')
     return 0
 
@@ -201,6 +212,24 @@ def _require_tier(asked: str, level: str) -> None:
 
 def _names(settings: Any) -> str:
     return ', '.join(f.name for f in fields(settings) if f.name != 'tier')
+
+
+def _preflight(paths: Sequence[Path], robot: Robot) -> tuple[Report | None, str]:
+    """The report, or why there is none."""
+    try:
+        return preflight_bags(paths, robot), ''
+    except ConfigError as error:
+        return None, str(error)
+
+
+def _preflight_lines(report: Report | None, why_not: str) -> Iterator[str]:
+    if report is None:
+        yield f'no preflight: {why_not}'
+        return
+    yield f'preflight: {report.verdict}'
+    yield from problem_lines(report)
+    if report.wrong:
+        yield 'live nodes will not arm with this model; correct the robot file, and fit again'
 
 
 def _normaliser_lines(found: Statistics) -> Iterator[str]:

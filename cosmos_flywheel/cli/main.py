@@ -16,6 +16,7 @@ from cosmos_flywheel.core.errors import FlywheelError
 VERBS: Mapping[str, str] = {
     'harvest': 'find failures in recorded bags and keep them as episodes',
     'fit': 'learn from nominal bags what is normal',
+    'preflight': 'check from bags whether the robot file says the truth about actions',
     'recalibrate': 'let what people called false alarms raise thresholds',
     'episodes': 'list, show and label what was found',
     'inspect': 'look a bag over: topics, rates, gaps, clocks, and what would be watched',

@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
             )
     if args.model.resolve() != args.out.resolve():
         copy_model(args.model, args.out, CALIBRATION)
-    save_judge(found.calibration, args.out, judge.local, judge.prior, judge.cosmos)
+    save_judge(
+        found.calibration, args.out, judge.local, judge.prior, judge.cosmos, judge.preflight
+    )
     print(f'model: {args.out}')
     return 0

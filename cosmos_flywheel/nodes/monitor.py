@@ -74,6 +74,11 @@ PARAMETERS = (
         'let levels alarm by their predictions that `flywheel engine accept` did not accept here',
     ),
     Parameter(
+        'arm_despite_preflight',
+        False,
+        'let a model alarm although its preflight found the action contract wrong',
+    ),
+    Parameter(
         'overlay_hz', 10.0, 'the overlay is drawn no more often', 'Hz', 0.1, 60.0, live=True
     ),
     Parameter(
@@ -104,6 +109,7 @@ class Monitor(Node):
             patience_ns=round(self._given['patience_s'] * NS),
             alarm_uncalibrated=self._given['alarm_uncalibrated'],
             refused={} if self._given['arm_unaccepted'] else self._refused,
+            arm_despite_preflight=self._given['arm_despite_preflight'],
         )
         self._is_watching = True
         self._newest: Compared | None = None
@@ -229,6 +235,10 @@ class Monitor(Node):
         if not comparing.is_calibrated and not self._given['alarm_uncalibrated']:
             why = comparing.misfit or f'level {comparing.level} is not calibrated'
             problems.append(f'{why}: it may not alarm')
+        if comparing.disarmed:
+            problems.append(
+                f'not armed: {comparing.disarmed}; or set arm_despite_preflight to take the risk'
+            )
         if comparing.unknown_levels:
             unknown = ', '.join(sorted(comparing.unknown_levels))
             problems.append(f'predictions of levels that are not in models: {unknown}')
@@ -236,6 +246,7 @@ class Monitor(Node):
         values = {
             'level': comparing.level,
             'calibration_id': comparing.calibration_id,
+            'armed': not comparing.disarmed,
             'calibration_stale': bool(comparing.stale_channel),
             'accepted': not refused,
             **grounding_values(grounding),

@@ -49,6 +49,7 @@ class Comparing:
         alarm_uncalibrated: let levels without a calibration alarm too, by what is normal for the
             stream itself, as a harvest without a model does.
         refused: by level, why channels that rest on its predictions may not alarm.
+        arm_despite_preflight: let models alarm whose action contract was found wrong.
 
     Raises:
         ConfigError: a model is of another robot.
@@ -64,6 +65,7 @@ class Comparing:
         patience_ns: int = PATIENCE_NS,
         alarm_uncalibrated: bool = False,
         refused: Mapping[str, str] | None = None,
+        arm_despite_preflight: bool = False,
     ) -> None:
         for judge in judges.values():
             judge.check_robot(robot)
@@ -71,6 +73,7 @@ class Comparing:
         self._patience_ns = patience_ns
         self._alarm_uncalibrated = alarm_uncalibrated
         self._refused = dict(refused or {})
+        self._arm_despite_preflight = arm_despite_preflight
         self.feed = Feed(robot, next(iter(judges.values())), types)
         self.unknown_levels: set[str] = set()
         """Levels of predictions that no judge knows; those predictions are left out."""
@@ -96,6 +99,11 @@ class Comparing:
     def is_calibrated(self) -> bool:
         """Whether the level in force has thresholds, and they fit what came."""
         return self.feed.judge.calibration is not None and not self.misfit
+
+    @property
+    def disarmed(self) -> str:
+        """Why the level in force must not alarm, and the remedy; empty if it may."""
+        return '' if self._arm_despite_preflight else self.feed.judge.disarmed
 
     @property
     def calibration_id(self) -> str:
@@ -244,7 +252,7 @@ class Comparing:
 
     def _allowed(self, score: AnomalyScore) -> AnomalyScore:
         """Without thresholds where the level may not alarm."""
-        may = self.is_calibrated or self._alarm_uncalibrated
+        may = not self.disarmed and (self.is_calibrated or self._alarm_uncalibrated)
         if may and not self.refused:
             return score
         channels = [c if may and c.name not in NOISE else _silenced(c) for c in score.channels]
