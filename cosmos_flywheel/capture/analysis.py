@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from cosmos_flywheel.bags.clip import latched_before
 from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.source import BagSource, RawMessage
+from cosmos_flywheel.capture.focus import Focus, Focused
 from cosmos_flywheel.capture.incident import CaptureSettings, Incident, IncidentTracker
 from cosmos_flywheel.capture.loss import Loss, LossLog
 from cosmos_flywheel.capture.model import Judge, grounding_of
@@ -29,6 +31,7 @@ from cosmos_flywheel.core.prior import Recording
 from cosmos_flywheel.core.scoring import Scorer, running_norms
 from cosmos_flywheel.core.timeline import NS, Tick
 from cosmos_flywheel.core.types import ChannelScore, Vector
+from cosmos_flywheel.engines import WorldModel
 
 FIRST_PICTURES = 100
 """So many pictures are looked at to learn a camera's size before giving up."""
@@ -60,6 +63,9 @@ class Analysis:
         judge: engine and calibration.
         settings: when a capture opens and closes.
         triggers: further reasons to capture.
+        engine: the judge's, where it is made already.
+        focus: a part of the bag, which alone is watched; by default all of it.
+        only: channels that are listened to; by default all.
 
     Raises:
         ConfigError: none of the robot's topics is there, or the calibration does not fit.
@@ -73,15 +79,22 @@ class Analysis:
         judge: Judge,
         settings: CaptureSettings,
         triggers: Triggers | None = None,
+        *,
+        engine: WorldModel | None = None,
+        focus: Focus | None = None,
+        only: Container[str] | None = None,
     ) -> None:
         judge.check_robot(robot)
         self.source = source
         self.robot = robot
         self.settings = settings
         topics = {name for name, t in source.topics.items() if t.count and t.readable}
-        self.engine = judge.make_engine(first_size(source, robot))
+        self.engine = engine or judge.make_engine(first_size(source, robot))
         self.watcher = Watcher(robot, self.engine, topics, judge.prior)
-        channels = self.watcher.channels
+        self._focus = focus
+        if focus is not None:
+            self.watcher.hindsight = Focused(robot, self.engine, focus, self._tick_log_ns)
+        channels = [c for c in self.watcher.channels if only is None or c.name in only]
         norms = (
             running_norms(channels, robot.clock.hz)
             if judge.calibration is None
@@ -109,7 +122,7 @@ class Analysis:
         """Watch the whole bag; yields captures as they close."""
         wanted = set(self.watcher.topics) | self._triggers.topics
         told_ns = 0
-        for raw in self.source.messages(wanted):
+        for raw in self._messages(wanted):
             for moment in self._take(raw):
                 yield from self._judge(moment)
             if progress is not None and raw.log_ns - told_ns >= NS:
@@ -165,6 +178,20 @@ class Analysis:
         yield from blind_rules(self.robot.outcomes, self.watcher.topics)
         yield from self._triggers.notes()
         yield from self.losses.notes()
+
+    def _messages(self, wanted: set[str]) -> Iterator[RawMessage]:
+        """Those of the bag, or of the part that is watched, after what a late joiner got."""
+        focus = self._focus
+        if focus is None:
+            yield from self.source.messages(wanted)
+            return
+        yield from latched_before(
+            self.source, focus.read_ns, wanted.difference(self.watcher.watched)
+        )
+        yield from self.source.messages(wanted, focus.read_ns, focus.stop_ns)
+
+    def _tick_log_ns(self, tick: Tick) -> int:
+        return self.watcher.log_ns(Moment(tick))
 
     def _take(self, raw: RawMessage) -> list[Moment]:
         try:

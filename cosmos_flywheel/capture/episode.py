@@ -66,6 +66,8 @@ class Subject:
     """Its name, its scores, the engine's level and the calibration."""
     robot: Robot
     engine_sha256: str
+    screened_by: Mapping[str, Any] | None = None
+    """Of what was found by looking again: the model that had let it pass, and how near it was."""
 
 
 def write_episode(
@@ -98,6 +100,7 @@ def write_episode(
             'calibration_id': trace.calibration_id or None,
             'action_grounding': trace.action_grounding,
             'engine': {'level': trace.level, 'sha256': subject.engine_sha256 or None},
+            **({} if subject.screened_by is None else {'screened_by': dict(subject.screened_by)}),
             'config_hash': config_hash,
             'clip': {'file': CLIP, **clip},
             'thumbnail': thumbnail,

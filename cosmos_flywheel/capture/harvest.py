@@ -29,6 +29,11 @@ from cosmos_flywheel.capture.model import Judge
 from cosmos_flywheel.capture.report.page import write_report
 from cosmos_flywheel.capture.report.result import BagTrace, EpisodeView, HarvestResult
 from cosmos_flywheel.capture.report.view import illustrated, view_episode
+from cosmos_flywheel.capture.rescoring.request import Rescoring
+from cosmos_flywheel.capture.rescoring.rescore import Tell as Spent
+from cosmos_flywheel.capture.rescoring.rescore import rescore
+from cosmos_flywheel.capture.rescoring.result import Rescored
+from cosmos_flywheel.capture.rescoring.windows import Screened
 from cosmos_flywheel.capture.trace import REPORT, TRACES, load_trace, save_trace
 from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.capture.workers import Progress, Tell, work_all
@@ -101,6 +106,13 @@ class Watched:
     bag: WatchedBag
     trace: BagTrace
     views: tuple[EpisodeView, ...]
+    found: tuple[EpisodeView, ...] = ()
+    """What the screen had let pass, and a second model found."""
+
+    @property
+    def all_views(self) -> tuple[EpisodeView, ...]:
+        """Of all episodes, in the order of time."""
+        return tuple(sorted((*self.views, *self.found), key=lambda view: view.onset_s))
 
 
 def harvest(
@@ -110,6 +122,8 @@ def harvest(
     *,
     workers: int = 1,
     progress: Progress | None = None,
+    again: Rescoring | None = None,
+    spent: Spent | None = None,
 ) -> tuple[dict[str, Any], HarvestResult]:
     """Watch every bag, capture what is surprising, and write the report.
 
@@ -119,6 +133,8 @@ def harvest(
         out: where episodes, catalogue and report go; a harvest of before is continued.
         workers: processes; the result does not depend on their number.
         progress: told how far each bag is.
+        again: a second model that looks again within a budget.
+        spent: told how much of that budget is used up.
 
     Returns:
         The document of schema harvest-v1, and what the report shows.
@@ -147,14 +163,32 @@ def harvest(
                 catalogue.add_episode(episode)
             catalogue.add_bag(found.bag)
             done[job.path] = found
+        rescored = None
+        if again is not None:
+            screened = [_screened(job, done[job.path]) for job in jobs if job.path in done]
+            rescored = rescore(screened, again, out, catalogue, spent)
+            done = {path: _with_found(out, w, rescored) for path, w in done.items()}
         # All at once: the order in which workers finish must not decide what is alike.
-        clusters = catalogue.assign_clusters(e for w in done.values() for e in w.bag.episodes)
+        clusters = catalogue.assign_clusters(v.id for w in done.values() for v in w.all_views)
     for path, watched in noted_stale([j for j in jobs if j.path in done], done).items():
         done[path] = watched
     found_in = [(job, done[job.path]) for job in jobs if job.path in done]
     result = _result(out, shown_names(paths), found_in, unread, clusters)
+    document = _document(paths, done, unread)
+    if rescored is not None:
+        result = replace(result, rescored=tuple(rescored.in_words()))
+        document['rescore'] = rescored.document()
     write_report(result, out / REPORT)
-    return _document(paths, done, unread), result
+    return document, result
+
+
+def _screened(job: Job, watched: Watched) -> Screened:
+    return Screened(job.path, job.name, job.bag_id, job.config_hash, watched.trace, watched.views)
+
+
+def _with_found(out: Path, watched: Watched, rescored: Rescored) -> Watched:
+    found = rescored.found.get(watched.bag.bag_id, ())
+    return replace(watched, found=tuple(view_episode(out, one) for one in found))
 
 
 def noted_stale(jobs: Sequence[Job], done: Mapping[Path, Watched]) -> dict[Path, Watched]:
@@ -313,7 +347,7 @@ def _result(
     views = [
         (j, replace(v, bag=shown[j.path], cluster=clusters.get(v.id)))
         for j, w in found
-        for v in w.views
+        for v in w.all_views
     ]
     cameras = {view.id: _film_topic(job) for job, view in views}
     hashes = sorted({job.config_hash for job, _ in found})
@@ -356,7 +390,7 @@ def _document(
                 'bag': str(path),
                 'duration_s': round(done[path].bag.duration_s, 6),
                 'notes': list(done[path].trace.notes),
-                'episodes': [_entry(view) for view in done[path].views],
+                'episodes': [_entry(view) for view in done[path].all_views],
             }
         )
     return {'schema': 'harvest-v1', 'bags': bags}
@@ -372,4 +406,5 @@ def _entry(view: EpisodeView) -> dict[str, Any]:
         'causes': list(view.causes),
         'scores': scores,
         'words': view.words,
+        'screened_by': view.screened_by or None,
     }

@@ -22,7 +22,8 @@ from cosmos_flywheel.store.files import storing
 
 REPORT = 'report.html'
 TRACES = 'traces'
-"""What lies beside the episodes: the page, and the scores of every bag."""
+RESCORE = 'rescore.json'
+"""What lies beside the episodes: the page, all scores, and what a second look came to."""
 DAMAGED = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error)
 
 

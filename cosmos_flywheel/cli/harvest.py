@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.model import DEFAULT_LEVEL, Judge, load_judge
 from cosmos_flywheel.capture.proposal import propose, proposed_robot
 from cosmos_flywheel.capture.report.result import HarvestResult
+from cosmos_flywheel.capture.rescoring.request import Budget, Rescoring
 from cosmos_flywheel.capture.survey import survey_bag
 from cosmos_flywheel.capture.trace import REPORT
 from cosmos_flywheel.capture.triggers.shipped import find_triggers
@@ -30,7 +34,8 @@ from cosmos_flywheel.store.robots import load_robot
 
 OUT = Path('flywheel-out')
 SOME_UNREAD_CODE = 1
-"""Some bags were harvested, others could not be read."""
+"""Some bags were harvested, others could not be read, or not looked at again."""
+UNITS_S = {'s': 1, 'm': 60, 'h': 3600}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -96,7 +101,37 @@ def add_parser(subparsers: Any) -> None:
         metavar='S',
         help='seconds kept after an alarm (default: %(default)s)',
     )
+    _add_rescoring(parser)
     parser.set_defaults(run=run)
+
+
+def _add_rescoring(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        'looking again',
+        'A second, dearer model looks again at the windows that --model scored highest, and at '
+        'some drawn by lot, which tell what was missed.',
+    )
+    group.add_argument(
+        '--rescore', type=Path, metavar='DIR', help='its folder, also made by `flywheel fit`'
+    )
+    group.add_argument(
+        '--gpu-budget',
+        metavar='TIME',
+        help='how long its engine may work: 90s, 20m, 1h; another run may get further',
+    )
+    group.add_argument(
+        '--rescore-windows',
+        type=int,
+        metavar='N',
+        help='instead: how many windows it looks at, the same in every run',
+    )
+    group.add_argument(
+        '--rescore-seed',
+        type=int,
+        default=0,
+        metavar='N',
+        help='of the lot (default: %(default)s)',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -106,9 +141,16 @@ def run(args: argparse.Namespace) -> int:
         _require_writable(args.json)
     paths = find_bags(args.bags)
     plan_of = _plan_of(args, settings)
-    with ProgressLine('bags') as progress:
+    again = _rescoring(args, settings)
+    with ProgressLine('bags') as progress, _budget_line(again) as spent:
         document, result = harvest(
-            paths, plan_of, args.out, workers=_workers(args), progress=progress
+            paths,
+            plan_of,
+            args.out,
+            workers=_workers(args),
+            progress=progress,
+            again=again,
+            spent=spent,
         )
     if args.json is not None:
         _write_json(args.json, document)
@@ -118,7 +160,79 @@ def run(args: argparse.Namespace) -> int:
     failed = sum('error' in bag for bag in document['bags'])
     if failed == len(document['bags']):
         raise BagError('no bag could be harvested; see above')
-    return SOME_UNREAD_CODE if failed else 0
+    return SOME_UNREAD_CODE if failed or _is_unfinished(document.get('rescore')) else 0
+
+
+def _is_unfinished(rescored: dict[str, Any] | None) -> bool:
+    """Whether the second look was refused, or ended before its budget did."""
+    return rescored is not None and bool(rescored['refused'] or rescored['stopped'])
+
+
+def _rescoring(args: argparse.Namespace, settings: CaptureSettings) -> Rescoring | None:
+    """Who looks again, if anyone; every mistake in it is told before the work."""
+    if args.rescore is None:
+        for name in ('gpu_budget', 'rescore_windows'):
+            if getattr(args, name) is not None:
+                raise ConfigError(
+                    f'--{name.replace("_", "-")}: says how long a second model looks; '
+                    f'give that model with --rescore'
+                )
+        return None
+    if args.model is None:
+        raise ConfigError(
+            '--rescore: what screens must be calibrated too; give its folder with --model'
+        )
+    budget = _budget(args)
+    judge, screen = load_judge(args.rescore), load_judge(args.model)
+    if judge.calibration_id == screen.calibration_id:
+        raise ConfigError(
+            f'--rescore {args.rescore}: is the model that screens ({judge.calibration_id}); '
+            f'give another one, of a better engine'
+        )
+    assert screen.calibration is not None
+    robot = load_robot(args.robot or screen.calibration.robot)
+    again = Rescoring(robot, judge, budget, settings, args.rescore_seed)
+    try:
+        again.check()
+    except ConfigError as error:
+        raise ConfigError(f'--rescore {args.rescore}: {error}') from error
+    judge.prepare()  # a checkpoint that is not there is told before the work, too
+    return again
+
+
+def _budget(args: argparse.Namespace) -> Budget:
+    if (args.gpu_budget is None) == (args.rescore_windows is None):
+        raise ConfigError(
+            '--rescore: say for how long, with one of --gpu-budget 20m and --rescore-windows 100'
+        )
+    if args.rescore_seed < 0:
+        raise ConfigError(f'--rescore-seed {args.rescore_seed}: give 0 or more')
+    if args.gpu_budget is not None:
+        return Budget(seconds=_seconds(args.gpu_budget))
+    if args.rescore_windows < 1:
+        raise ConfigError(f'--rescore-windows {args.rescore_windows}: give at least 1')
+    return Budget(windows=args.rescore_windows)
+
+
+def _seconds(text: str) -> float:
+    """`20m`, `90s` or `1.5h`."""
+    match = re.fullmatch(r'(\d+(?:\.\d+)?)([smh])', text.strip())
+    seconds = float(match[1]) * UNITS_S[match[2]] if match else 0.0
+    if not seconds > 0:
+        raise ConfigError(f'--gpu-budget {text}: give a time above 0 with its unit: 90s, 20m, 1h')
+    return seconds
+
+
+@contextmanager
+def _budget_line(again: Rescoring | None) -> Iterator[Callable[[float], None] | None]:
+    """A line that tells how much of the budget is used up."""
+    if again is None:
+        yield None
+        return
+    whole = again.budget.windows or again.budget.seconds or 0.0
+    with ProgressLine('looking again', bags=False) as line:
+        line.expect({'budget': whole})
+        yield lambda done: line('budget', done)
 
 
 def _settings(args: argparse.Namespace) -> CaptureSettings:
@@ -192,13 +306,14 @@ def _lines(document: dict[str, Any], result: HarvestResult, out: Path) -> list[s
             continue
         length = f'{bag["duration_s"]:.1f} s'
         for episode in bag['episodes']:
+            again = ' (looked at again)' if episode['screened_by'] else ''
             rows.append(
                 (
                     name,
                     length,
                     f'{episode["onset_s"]:.2f} s',
                     episode['id'],
-                    ', '.join(episode['causes']),
+                    ', '.join(episode['causes']) + again,
                 )
             )
         if len(rows) == rows_before:
@@ -216,5 +331,6 @@ def _lines(document: dict[str, Any], result: HarvestResult, out: Path) -> list[s
         '',
         f'{found} episode{"s" * (found != 1)} in {watched_s:.1f} s of '
         f'{len(result.bags)} bag{"s" * (len(result.bags) != 1)} ({reference})',
+        *map(printable, result.rescored),
         f'report: {printable(str(out / REPORT))}',
     ]

@@ -49,6 +49,16 @@ def upper_chance(alarms: int, blocks: int, confidence: float) -> float:
     return high
 
 
+def credible_chance(alarms: int, blocks: int, confidence: float) -> tuple[float, float]:
+    """The smallest and the largest chance that so many alarms leave credible, both at once.
+
+    The two-sided interval of Clopper and Pearson (Biometrika, 1934); 0 … 1 without any block.
+    """
+    one_sided = (1 + confidence) / 2
+    least = 1 - upper_chance(blocks - alarms, blocks, one_sided)
+    return least, upper_chance(alarms, blocks, one_sided)
+
+
 def most_above(blocks: int, chance: float, confidence: float) -> int | None:
     """How many calibration blocks may lie above a threshold that keeps a promise; None if none do.
 

@@ -117,6 +117,8 @@ class EpisodeView:
     """Where the episode lies, relative to the report."""
     cluster: Cluster | None = None
     """The kind of episodes that it is one of."""
+    screened_by: str = ''
+    """The engine that had let it pass before a second one looked again; empty for all others."""
 
     @property
     def severity(self) -> float:
@@ -143,6 +145,8 @@ class HarvestResult:
     unread: Mapping[str, str] = field(default_factory=dict)
     """Bags that could not be harvested, by name, and why."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    rescored: tuple[str, ...] = ()
+    """What a second look came to, in sentences."""
 
     @property
     def hours(self) -> float:

@@ -50,6 +50,7 @@ def view_episode(out: Path, episode_id: str) -> EpisodeView:
             for name, c in manifest['channels'].items()
         },
         folder=episode_id,
+        screened_by=(manifest.get('screened_by') or {}).get('level', ''),
     )
 
 

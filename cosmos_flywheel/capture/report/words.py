@@ -100,6 +100,12 @@ def say_episode(manifest: Mapping[str, Any]) -> str:
         channel = manifest['channels'].get(cause, {})
         detail = channel.get('detail') or _firing_detail(manifest, cause)
         sentences.append(say_cause(cause, detail, channel.get('peak'), channel.get('threshold')))
+    screen = manifest.get('screened_by')
+    if screen:
+        sentences.append(
+            f'Found by {manifest["engine"]["level"]}, which looked again: {screen["level"]} '
+            f'reached {screen["share"]:.2f} of its threshold here.'
+        )
     return ' '.join(sentences)
 
 
