@@ -114,6 +114,24 @@ def test_commands_that_never_come_are_named_and_states_are_judged(graph, told, s
     assert not any(c.alarm for s in told.scores for c in s.channels)
 
 
+def test_a_model_whose_preflight_failed_is_not_armed_unless_it_is_told_to(
+    graph, told, start, root, bag, tmp_path
+):
+    model = shutil.copytree(root / 'demo' / 'model', tmp_path / 'model')
+    shutil.copy(root / 'test/schemas/examples/preflight-v1.json', model / 'preflight.json')
+    (monitor,) = start('monitor', models=[str(model)])
+    start('predictor')
+    Played(graph, bag).begin(2)
+    told.until_says('monitor', 'not armed: preflight of the model failed: units: x, y, z')
+    assert 'record the action times 55' in told.words('monitor')
+    assert told.values['monitor']['armed'] == 'false'
+    assert not any(c.alarm or c.threshold > 0 for s in told.more_scores(90) for c in s.channels)
+    monitor.stop()
+    start('monitor', models=[str(model)], arm_despite_preflight=True)
+    graph.until(lambda: told.values['monitor'].get('armed') == 'true', 'armed')
+    assert any(c.threshold > 0 for s in told.more_scores() for c in s.channels)
+
+
 def test_messages_of_another_type_are_named_and_the_others_are_judged(graph, told, start, bag):
     from std_msgs.msg import Bool
 
