@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import queue
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +14,13 @@ pytest.importorskip('torch', reason='engine cosmos needs torch')
 pytest.importorskip('transformers', reason='captions need transformers')
 
 from push_bags import covered, recording, write
+from taking_turns import watched
 
 from cosmos_flywheel.bags.source import open_bag
-from cosmos_flywheel.bags.wire import WireTypes
 from cosmos_flywheel.capture.analysis import Analysis
 from cosmos_flywheel.capture.fit import fit_judge
 from cosmos_flywheel.capture.generative import CosmosChoice
 from cosmos_flywheel.capture.incident import CaptureSettings
-from cosmos_flywheel.capture.live.comparing import Comparing
-from cosmos_flywheel.capture.live.feed import Heard
-from cosmos_flywheel.capture.live.predicting import Foretold, Predicting
 from cosmos_flywheel.capture.model import Judge, load_judge, save_judge
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.errors import ConfigError
@@ -84,25 +80,8 @@ def scores_of(judge: Judge, robot_file: Path, bag: Path) -> dict[int, tuple[floa
 
 
 def live_scores(judge: Judge, robot_file: Path, bag: Path) -> dict[int, float]:
-    robot, types = load_robot(robot_file), WireTypes([])
-    told: queue.Queue[Foretold] = queue.Queue()
-    predicting = Predicting(robot, {judge.level: judge}, types, told.put)
-    comparing = Comparing(robot, {judge.level: judge}, types)
-    found = {}
-    with open_bag(bag) as source:
-        for raw in source.messages(set(robot.topics)):
-            heard = Heard(raw.topic, raw.msgtype, raw.log_ns, bytes(raw.data))
-            predicting.take(heard)
-            predicting.wait(20.0)
-            while not told.empty():
-                for prediction in told.get().predictions:
-                    comparing.give(prediction)
-            comparing.take(heard, heard.received_ns)
-            for one in comparing.settled(heard.received_ns):
-                found[one.score.stamp_ns] = one.score.channels[0].score
-    predicting.close()
-    assert not predicting.problem
-    return found
+    compared = watched(bag, load_robot(robot_file), {judge.level: judge})
+    return {one.score.stamp_ns: one.score.channels[0].score for one in compared}
 
 
 def test_random_weights_prove_no_skill_and_may_not_alarm(fitted, robot_file, tmp_path):

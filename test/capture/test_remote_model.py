@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import queue
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +11,11 @@ import numpy as np
 import pytest
 from omni_stand import Stand, started_stand
 from push_bags import covered, recording, write
+from taking_turns import watched
 
 from cosmos_flywheel.bags.source import open_bag
-from cosmos_flywheel.bags.wire import WireTypes
 from cosmos_flywheel.capture.analysis import Analysis
 from cosmos_flywheel.capture.incident import CaptureSettings
-from cosmos_flywheel.capture.live.comparing import Comparing
-from cosmos_flywheel.capture.live.feed import Heard
-from cosmos_flywheel.capture.live.predicting import Foretold, Predicting
 from cosmos_flywheel.capture.model import Judge, load_judge
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.errors import EngineError
@@ -75,26 +71,9 @@ def harvested(judge: Judge, robot_file: Path, bag: Path) -> dict[int, float]:
         }
 
 
-def watched(judge: Judge, robot_file: Path, bag: Path) -> dict[int, float]:
-    robot, types = load_robot(robot_file), WireTypes([])
-    told: queue.Queue[Foretold] = queue.Queue()
-    predicting = Predicting(robot, {judge.level: judge}, types, told.put, hung_s=60.0)
-    comparing = Comparing(robot, {judge.level: judge}, types)
-    found = {}
-    with open_bag(bag) as source:
-        for raw in source.messages(set(robot.topics)):
-            heard = Heard(raw.topic, raw.msgtype, raw.log_ns, bytes(raw.data))
-            predicting.take(heard)
-            predicting.wait(60.0)
-            while not told.empty():
-                for prediction in told.get().predictions:
-                    comparing.give(prediction)
-            comparing.take(heard, heard.received_ns)
-            for one in comparing.settled(heard.received_ns):
-                found[one.score.stamp_ns] = one.score.channels[0].score
-    predicting.close()
-    assert not predicting.problem
-    return found
+def live_scores(judge: Judge, robot_file: Path, bag: Path) -> dict[int, float]:
+    compared = watched(bag, load_robot(robot_file), {judge.level: judge})
+    return {one.score.stamp_ns: one.score.channels[0].score for one in compared}
 
 
 def test_the_folder_names_server_model_and_how_it_is_asked(fitted, stand):
@@ -111,7 +90,7 @@ def test_the_folder_names_server_model_and_how_it_is_asked(fitted, stand):
 def test_live_scores_are_those_of_a_harvest(fitted, robot_file, bag):
     judge = load_judge(fitted)
     known = {ns: s for ns, s in harvested(judge, robot_file, bag).items() if not np.isnan(s)}
-    live = {ns: s for ns, s in watched(judge, robot_file, bag).items() if not np.isnan(s)}
+    live = {ns: s for ns, s in live_scores(judge, robot_file, bag).items() if not np.isnan(s)}
     assert len(known) > 10
     assert not {ns for ns, score in live.items() if score != known.get(ns)}
     assert len(live) >= len(known) - 2

@@ -7,11 +7,10 @@ a link beside it, which may be made anew on another machine.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,12 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.engines.cosmos.actions import ActionMap
+from cosmos_flywheel.engines.cosmos.robot_model import (
+    RobotModel,
+    document_bytes,
+    known_fields,
+    read_robot,
+)
 from cosmos_flywheel.engines.cosmos.settings import CosmosSettings
 from cosmos_flywheel.engines.cosmos.sums import file_sums, verify
 from cosmos_flywheel.engines.cosmos.view import Size, View
@@ -33,16 +38,9 @@ COMMIT = re.compile(r'[0-9a-f]{40}')
 
 
 @dataclass(frozen=True, slots=True)
-class CosmosModel:
+class CosmosModel(RobotModel):
     """Everything that a session needs."""
 
-    robot: str
-    task: str
-    clock_hz: float
-    camera_size: Size
-    """(H, W) of the primary camera's own pictures."""
-    view: View
-    actions: ActionMap
     settings: CosmosSettings
     commit: str
     """Of the checkpoint, 40 hex digits."""
@@ -97,16 +95,6 @@ class CosmosModel:
         content = {**self._content(), 'settings': self.settings.deciding(), 'revision': REVISION}
         return sha256_hex(canonical_json(content))
 
-    @property
-    def compared(self) -> Size:
-        """(H, W) of residuals: 8 px for each latent cell."""
-        rows, columns = self.view.cells
-        return 8 * (rows.stop - rows.start), 8 * (columns.stop - columns.start)
-
-    def with_settings(self, **changed: Any) -> CosmosModel:
-        """The same model, asked otherwise."""
-        return replace(self, settings=replace(self.settings, **changed))
-
     def verify(self) -> None:
         """Raise EngineError unless the checkpoint is the one that the document names."""
         verify(self.checkpoint, self.files)
@@ -114,9 +102,7 @@ class CosmosModel:
     def written(self) -> dict[str, bytes]:
         """By file name, all that a model folder holds of it, but for the link."""
         document = {'schema': SCHEMA, **self._content(), 'settings': asdict(self.settings)}
-        schemas.check(document, SCHEMA, where=DOCUMENT)
-        text = json.dumps(json.loads(canonical_json(document)), indent=2, sort_keys=True) + '\n'
-        return {DOCUMENT: text.encode('ascii')}
+        return document_bytes(document, SCHEMA, DOCUMENT)
 
     def link(self, folder: Path) -> None:
         """Let a model folder say where the checkpoint is; an older link is replaced."""
@@ -137,30 +123,13 @@ class CosmosModel:
 
         """
         document = schemas.load(folder / DOCUMENT, SCHEMA)
-        high, wide = document['camera_size']
-        known = CosmosSettings.__dataclass_fields__
-        settings = {k: v for k, v in document['settings'].items() if k in known}
         return cls(
-            document['robot'],
-            document['task'],
-            document['clock_hz'],
-            (high, wide),
-            View.from_mapping(document['view']),
-            ActionMap.from_mapping(document['actions']),
-            CosmosSettings(**settings),
-            document['commit'],
-            dict(document['files']),
-            folder / LINK,
+            **read_robot(document),
+            settings=CosmosSettings(**known_fields(document['settings'], CosmosSettings)),
+            commit=document['commit'],
+            files=dict(document['files']),
+            checkpoint=folder / LINK,
         )
 
     def _content(self) -> dict[str, Any]:
-        return {
-            'robot': self.robot,
-            'task': self.task,
-            'clock_hz': self.clock_hz,
-            'camera_size': list(self.camera_size),
-            'view': self.view.to_mapping(),
-            'actions': self.actions.to_mapping(),
-            'commit': self.commit,
-            'files': dict(self.files),
-        }
+        return {**self.robot_content(), 'commit': self.commit, 'files': dict(self.files)}

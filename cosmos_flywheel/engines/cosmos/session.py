@@ -24,6 +24,7 @@ from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Predic
 from cosmos_flywheel.engines.base import EngineSpec
 from cosmos_flywheel.engines.cosmos.dims import GROUP
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
+from cosmos_flywheel.engines.cosmos.robot_model import CELL_PX
 from cosmos_flywheel.engines.picture import exposure_residual, tolerant_residual
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 LEVELS_PER_LATENT = 64.0
 """Grey levels that one standard deviation of a latent counts as: latents are normalised, and a
 picture's levels have a deviation of about so many."""
-CELL_PX = 8
-"""Of residuals, for each latent cell."""
 
 
 @dataclass(slots=True)

@@ -7,9 +7,7 @@ version, precision nor hardware is known here: what it answers is its own affair
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,12 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.engines.cosmos.actions import ActionMap
+from cosmos_flywheel.engines.cosmos.robot_model import (
+    RobotModel,
+    document_bytes,
+    known_fields,
+    read_robot,
+)
 from cosmos_flywheel.engines.cosmos.view import Size, View
 from cosmos_flywheel.engines.remote.server import Server
 from cosmos_flywheel.engines.remote.settings import RemoteSettings
@@ -31,19 +35,12 @@ SLOWEST_HZ = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteModel:
+class RemoteModel(RobotModel):
     """Everything that a session needs."""
 
-    robot: str
-    task: str
-    clock_hz: float
-    camera_size: Size
-    """(H, W) of the primary camera's own pictures."""
-    view: View
-    actions: ActionMap
+    settings: RemoteSettings
     holds: bool
     """Whether a command that is repeated keeps the robot where it is, as an absolute one does."""
-    settings: RemoteSettings
     server: Server
 
     @classmethod
@@ -68,8 +65,8 @@ class RemoteModel:
             camera_size,
             View.of(robot, camera_size, settings.tier),
             ActionMap.of(robot),
-            robot.action.kind == 'absolute',
             settings,
+            robot.action.kind == 'absolute',
             server,
         )
 
@@ -79,16 +76,6 @@ class RemoteModel:
         content = {**self._content(), 'settings': self.settings.deciding(), 'revision': REVISION}
         return sha256_hex(canonical_json(content))
 
-    @property
-    def compared(self) -> Size:
-        """(H, W) of residuals: 8 px for each latent cell."""
-        rows, columns = self.view.cells
-        return 8 * (rows.stop - rows.start), 8 * (columns.stop - columns.start)
-
-    def with_settings(self, **changed: Any) -> RemoteModel:
-        """The same model, asked otherwise."""
-        return replace(self, settings=replace(self.settings, **changed))
-
     def written(self) -> dict[str, bytes]:
         """By file name, all that a model folder holds of it; never a token."""
         document = {
@@ -97,9 +84,7 @@ class RemoteModel:
             'settings': asdict(self.settings),
             'server': asdict(self.server),
         }
-        schemas.check(document, SCHEMA, where=DOCUMENT)
-        text = json.dumps(json.loads(canonical_json(document)), indent=2, sort_keys=True) + '\n'
-        return {DOCUMENT: text.encode('ascii')}
+        return document_bytes(document, SCHEMA, DOCUMENT)
 
     @classmethod
     def load(cls, folder: Path) -> RemoteModel:
@@ -111,32 +96,17 @@ class RemoteModel:
 
         """
         document = schemas.load(folder / DOCUMENT, SCHEMA)
-        high, wide = document['camera_size']
         return cls(
-            document['robot'],
-            document['task'],
-            document['clock_hz'],
-            (high, wide),
-            View.from_mapping(document['view']),
-            ActionMap.from_mapping(document['actions']),
-            document['holds'],
-            RemoteSettings(**_known(document['settings'], RemoteSettings)),
-            Server(**_known(document['server'], Server)),
+            **read_robot(document),
+            settings=RemoteSettings(**known_fields(document['settings'], RemoteSettings)),
+            holds=document['holds'],
+            server=Server(**known_fields(document['server'], Server)),
         )
 
     def _content(self) -> dict[str, Any]:
         return {
-            'robot': self.robot,
-            'task': self.task,
-            'clock_hz': self.clock_hz,
-            'camera_size': list(self.camera_size),
-            'view': self.view.to_mapping(),
-            'actions': self.actions.to_mapping(),
+            **self.robot_content(),
             'holds': self.holds,
             'model': self.server.model,
             'commit': self.server.commit,
         }
-
-
-def _known(written: Mapping[str, Any], kind: Any) -> dict[str, Any]:
-    return {k: v for k, v in written.items() if k in kind.__dataclass_fields__}

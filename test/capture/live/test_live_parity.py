@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from taking_turns import heard_in, watched
 
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.bags.wire import WireTypes
 from cosmos_flywheel.capture.analysis import Analysis
 from cosmos_flywheel.capture.incident import CaptureSettings
-from cosmos_flywheel.capture.live.comparing import Comparing
-from cosmos_flywheel.capture.live.feed import Heard
+from cosmos_flywheel.capture.live.comparing import Compared, Comparing
 from cosmos_flywheel.capture.live.predicting import Foretold, Predicting
 from cosmos_flywheel.capture.model import Judge, load_judge
 from cosmos_flywheel.core.grounding import Grounding, Index
@@ -27,14 +27,6 @@ ROBOT = 'mujoco_push'
 @pytest.fixture(scope='module')
 def bag(root: Path) -> Path:
     return root / 'demo' / 'bags' / 'mujoco_push_faults' / 'bags' / 'push_1104'
-
-
-def heard_in(bag: Path) -> list[Heard]:
-    with open_bag(bag) as source:
-        return [
-            Heard(raw.topic, raw.msgtype, raw.log_ns, bytes(raw.data))
-            for raw in source.messages(set(load_robot(ROBOT).topics))
-        ]
 
 
 def harvested(bag: Path, judge: Judge) -> dict[int, dict[str, float]]:
@@ -54,26 +46,9 @@ def alarms_of(bag: Path, judge: Judge) -> set[str]:
     return {name for score in scores for name in score.alarms}
 
 
-def live(bag: Path, judges: dict[str, Judge]) -> list:
-    """Scores of the live path, with the two processes taking turns."""
-    robot, types = load_robot(ROBOT), WireTypes([])
-    found: queue.Queue[Foretold] = queue.Queue()
-    predicting = Predicting(robot, judges, types, found.put)
-    comparing = Comparing(robot, judges, types)
-    compared = []
-    try:
-        for heard in heard_in(bag):
-            predicting.take(heard)
-            predicting.wait(10.0)
-            while not found.empty():
-                for prediction in found.get().predictions:
-                    comparing.give(prediction)
-            comparing.take(heard, heard.received_ns)
-            compared += comparing.settled(heard.received_ns)
-    finally:
-        predicting.close()
-    assert predicting.skipped == 0
-    return compared
+def live(bag: Path, judges: dict[str, Judge]) -> list[Compared]:
+    """What the live path makes of the bag."""
+    return watched(bag, load_robot(ROBOT), judges)
 
 
 @pytest.mark.parametrize('level', ['local', 'flow'])
@@ -125,7 +100,7 @@ def test_a_change_of_the_level_loses_no_tick_and_no_memory_of_other_channels(bag
     robot, types = load_robot(ROBOT), WireTypes([])
     found: queue.Queue[Foretold] = queue.Queue()
     expected = sorted(harvested(bag, judges['flow']))
-    messages = heard_in(bag)
+    messages = heard_in(bag, robot)
     comparing = Comparing(robot, judges, types)
     makers = [Predicting(robot, {name: judge}, types, found.put) for name, judge in judges.items()]
     compared, before = [], {}
