@@ -153,13 +153,13 @@ class Jobs:
         """
         with self._clearing:
             if everything:
+                # First those that are being made: before one is no longer, it is in use.
+                self._doubtful |= dict.fromkeys(self._asking, time.monotonic())
                 self._left |= self._used
-                now_s = time.monotonic()
-                self._doubtful |= dict.fromkeys(self._asking, now_s)
             for job_id in tuple(self._left):
                 self._delete(job_id)
             for prompt in tuple(self._doubtful):
-                self._settle(prompt)
+                self._settle(prompt, spared=set() if everything else self._used - self._left)
 
     def _create(
         self, form: Form, until_s: float, stop: threading.Event
@@ -196,7 +196,7 @@ class Jobs:
         if answer.status in (200, 204, 404):
             self._left.discard(job_id)
 
-    def _settle(self, prompt: str) -> None:
+    def _settle(self, prompt: str, spared: set[str]) -> None:
         """Delete the jobs of a prompt; one may be made late, so they are looked for again."""
         now_s = time.monotonic()
         try:
@@ -204,7 +204,7 @@ class Jobs:
         except EngineError:
             return
         for known in found:
-            if known['id'] not in self._used - self._left:
+            if known['id'] not in spared:
                 self._left.add(known['id'])
                 self._delete(known['id'])
         if now_s - self._doubtful.get(prompt, now_s) > LATE_S:

@@ -273,6 +273,39 @@ def test_a_process_that_ends_in_the_middle_deletes_its_job(stand):
     asking.join(5.0)
 
 
+def test_a_job_whose_making_is_answered_while_all_ends_is_deleted_too(stand, monkeypatch):
+    stand.behave(never_done=1)
+    runtime = runtimes.runtime_of(model_of(stand), pictures)
+    session = Remote(runtime.model, pictures)
+    session.open('', '')
+    jobs, found = runtime.jobs, runtime.jobs._found
+    answered = threading.Event()
+
+    def create(*given):
+        jobs._asking.add(given[0].prompt)
+        made = real_create(*given)
+        jobs._used.discard(made['id'])  # as if the answer were still under way
+        jobs._asking.add(given[0].prompt)
+        answered.set()
+        return made
+
+    def found_late(*given):
+        listed = found(*given)
+        jobs._used.update(job['id'] for job in listed)  # here it comes
+        return listed
+
+    real_create = jobs.create
+    monkeypatch.setattr(jobs, 'create', create)
+    monkeypatch.setattr(jobs, '_found', found_late)
+    asking = threading.Thread(target=asked_in_vain, args=(session, []))
+    asking.start()
+    assert answered.wait(10.0)
+    runtimes.close_all()
+    assert stand.state()['jobs'] == []
+    session.close()
+    asking.join(5.0)
+
+
 def test_the_commit_is_held_against_the_servers_where_it_names_one(stand):
     root = f'/models/hub/models--nvidia--Cosmos3-Nano/snapshots/{DROID}'
     stand.behave(root=root)
