@@ -327,6 +327,7 @@ def test_predictions_of_another_model_or_camera_are_named(graph, told, start, ba
     from cosmos_flywheel.msg import Prediction
 
     speaker = node.create_publisher(Prediction, '/flywheel/prediction', 30)
+    graph.until(lambda: told.predictions, 'a prediction')
     stranger = told.predictions[-1]
     predictor.stop()
     stranger.engine_sha256 = '0' * 64
