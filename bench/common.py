@@ -47,7 +47,8 @@ class Bench:
 
     def finish(self) -> int:
         """Print the last line; every bar that did not hold prints false."""
-        print(json.dumps({'bench': self.name, 'figures': self.figures, 'bars': self.bars}))
+        said = {'bench': self.name, 'figures': self.figures, 'bars': self.bars}
+        print(json.dumps(said, default=lambda number: number.item()))  # numpy's
         return 0
 
 
