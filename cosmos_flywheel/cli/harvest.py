@@ -155,12 +155,18 @@ def run(args: argparse.Namespace) -> int:
     if args.json is not None:
         _write_json(args.json, document)
     print('\n'.join(_lines(document, result, args.out)))
-    if args.model and (refused := load_judge(args.model).refused(cards_here())):
-        print(f'{refused}; a harvest does not ask for it, a live monitor does')
+    if args.model:
+        for why_not in _only_offline(load_judge(args.model)):
+            print(f'{why_not}; a harvest does not ask for it, a live monitor does')
     failed = sum('error' in bag for bag in document['bags'])
     if failed == len(document['bags']):
         raise BagError('no bag could be harvested; see above')
     return SOME_UNREAD_CODE if failed or _is_unfinished(document.get('rescore')) else 0
+
+
+def _only_offline(judge: Judge) -> Iterator[str]:
+    """Why a live monitor would not let this model alarm."""
+    yield from filter(None, (judge.disarmed, judge.refused(cards_here())))
 
 
 def _is_unfinished(rescored: dict[str, Any] | None) -> bool:

@@ -399,3 +399,14 @@ def test_fit_names_what_is_wrong_with_nominal_bags(
     (tmp_path / 'old').mkdir()
     (tmp_path / 'old' / 'calibration.json').write_text('{}')
     assert '--force to replace it' in fit(tmp_path / 'gone', out='old')
+
+
+def test_a_model_that_failed_its_preflight_is_told_beside_what_it_found(
+    harvest: Harvest, model: Path, covered_bag: Path, root: Path, tmp_path: Path
+) -> None:
+    wrong = shutil.copytree(model, tmp_path / 'wrong')
+    shutil.copy(root / 'test/schemas/examples/preflight-v1.json', wrong / 'preflight.json')
+    found = harvest(covered_bag, '--model', wrong, judged=False)
+    assert found.episodes
+    assert 'preflight of the model failed: units: x, y, z' in found.said
+    assert 'a harvest does not ask for it, a live monitor does' in found.said
