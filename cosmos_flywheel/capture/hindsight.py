@@ -106,6 +106,10 @@ class Hindsight:
         picture: np.ndarray = self._engine.show(observation_of(begin), chunk, [horizon - 1])[0]
         return picture
 
+    def close(self) -> None:
+        """End the engine's session."""
+        self._engine.close()
+
     def _predict(self, horizon: int) -> Prediction | None:
         if len(self._ticks) <= horizon or not self._begins[-1 - horizon]:
             return None

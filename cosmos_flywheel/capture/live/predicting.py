@@ -204,12 +204,19 @@ class Predicting:
         self._thread.start()
 
     def _end_work(self) -> None:
+        """Let go of the worker, and end its engine's session: what it asks elsewhere stops."""
         with self._lock:
-            if self._work is not None:
-                self._work.is_over = True
-                self._work.waiting.clear()
-            self._work = None
+            work, self._work = self._work, None
+            if work is not None:
+                work.is_over = True
+                work.waiting.clear()
             self._lock.notify_all()
+        if work is None:
+            return
+        try:
+            work.hindsight.close()
+        except Exception as error:  # as in `_run`
+            self.problem = f'{type(error).__name__}: {error}'
 
     def _run(self, work: _Work) -> None:
         """The worker: until its work is over."""

@@ -104,10 +104,7 @@ class Cosmos:
 
     def open(self, robot: str, task: str) -> None:
         """Begin a session without a past."""
-        self._past.clear()
-        self._actual.clear()
-        self._newest = None
-        self._shown_ns = 0
+        self._forget()
 
     def observe(self, observation: Observation) -> None:
         """Remember what the robot sensed; in latent mode encode it when four have come."""
@@ -216,7 +213,13 @@ class Cosmos:
 
     def close(self) -> None:
         """Forget the past; the runtime stays for the next session."""
-        self.open('', '')
+        self._forget()
+
+    def _forget(self) -> None:
+        self._past.clear()
+        self._actual.clear()
+        self._newest = None
+        self._shown_ns = 0
 
     def _foretell(self, begun_ns: int, picture: Picture, rows: Vector) -> Tensor:
         """(seeds, 48, T, h, w) of a chunk, kept for whoever asks again."""

@@ -105,6 +105,54 @@ def test_an_engine_that_hangs_is_left(messages, level, predicting):
     assert set(levels_of(told)) == {'persistence'}, 'what a hung engine says later is not heard'
 
 
+def test_the_session_of_a_level_that_is_left_is_closed(messages, level, predicting):
+    closed, free = [], threading.Event()
+
+    class Asking(Persistence):
+        """As a remote engine: closing ends what is being asked."""
+
+        def predict(self, observation, actions, steps=None):
+            assert free.wait(30), 'nobody closed the session'
+            raise EngineError('closed while it was asked')
+
+        def close(self):
+            closed.append(self)
+            free.set()
+
+    made, _ = predicting([level('asking', Asking), Judge('persistence')], hung_s=0.5)
+    for heard in messages:
+        made.take(heard)
+        if made.is_busy:
+            break
+    left = made.feed.engine
+    made.look(time.monotonic() + 1.0)
+    assert closed == [left]
+    assert made.ladder.level == 'persistence'
+    made.close()
+    assert closed == [left], 'once'
+
+
+def test_all_that_ends_a_session_closes_it_and_a_close_that_fails_is_told(
+    messages, level, predicting
+):
+    closed = []
+
+    class Failing(Persistence):
+        def close(self):
+            closed.append(self)
+            raise OSError('already gone')
+
+    made, _ = predicting([level('failing', Failing)])
+    for heard in messages[: len(messages) // 2]:
+        made.take(heard)
+    first = made.feed.engine
+    made.begin_anew()
+    second = made.feed.engine
+    made.close()
+    assert closed[-2:] == [first, second]
+    assert made.problem == 'OSError: already gone'
+
+
 def test_a_slow_engine_holds_nothing_up_and_what_it_missed_is_counted(messages, level, predicting):
     class Slow(Persistence):
         def predict(self, observation, actions, steps=None):
