@@ -2,7 +2,9 @@
 """Ticks → what an engine would have foretold them to be, had the robot been told otherwise.
 
 Now and then the question of hindsight is asked again with wrong actions, and all answers are held
-against what came. Wrong actions are taken from the past only, so that a running robot can be
+against what came. An engine that reads what was executed from measured states is asked the true
+question again too, by the commands alone: of wrong commands nothing was ever measured, and what
+the states gave away would count as listening. Wrong actions are taken from the past only, so that a running robot can be
 asked as a recording is. Commands of where to be are moved along: the motion of another moment,
 begun where the robot was now; else any command of elsewhere would be a leap that nobody asks for,
 and a model that merely takes fright at leaps would seem to listen.
@@ -20,7 +22,7 @@ from cosmos_flywheel.capture.hindsight import Hindsight, observation_of
 from cosmos_flywheel.core.channels import Moment
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import EngineError
-from cosmos_flywheel.core.grounding import SEED, WRONG, Errors, Probed
+from cosmos_flywheel.core.grounding import KINDS, SEED, WRONG, Errors, Probed
 from cosmos_flywheel.core.timeline import Tick
 from cosmos_flywheel.core.types import ActionChunk, Prediction, Vector
 from cosmos_flywheel.engines.base import WorldModel
@@ -66,6 +68,11 @@ class Probing(Hindsight):
         return self._count > self._due
 
     @property
+    def asks(self) -> int:
+        """How often a probe asks the engine, at each horizon."""
+        return len(WRONG) + self._engine.spec.reads_measured
+
+    @property
     def probed(self) -> Probed:
         """All that was kept so far; no more than MOST_CHUNKS, the newest."""
         errors = {'picture': self._pictures, 'state': self._states}
@@ -101,30 +108,35 @@ class Probing(Hindsight):
         far = max(self._horizons)
         apart = int(self._draw.integers(2 * far, len(self._told) - far))
         asked = [h for h, p in zip(self._horizons, predictions, strict=True) if p is not None]
-        moments = [moment, *(self._imagine(moment.tick, k, apart, asked) for k in WRONG)]
+        moments = [self._imagine(moment.tick, k, apart, asked) for k in KINDS[-self.asks :]]
+        if not self._engine.spec.reads_measured:
+            moments = [moment, *moments]
         self._places.append(self._count - 1)
         self._pictures.append(np.stack([_picture_errors(m) for m in moments]))
         self._states.append(np.stack([_state_errors(m) for m in moments]))
 
     def _imagine(self, tick: Tick, kind: str, apart: int, asked: Collection[int]) -> Moment:
-        """The tick beside what would have been foretold by other actions."""
+        """The tick beside what would have been foretold by such commands."""
         try:
-            found = [self._wrongly(h, kind, apart) if h in asked else None for h in self._horizons]
+            found = [
+                self._by_commands(h, kind, apart) if h in asked else None for h in self._horizons
+            ]
         except EngineError:  # an engine that cannot read such actions tells nothing of them
             found = [None] * len(self._horizons)
         return super().compare(tick, found)
 
-    def _wrongly(self, horizon: int, kind: str, apart: int) -> Prediction:
+    def _by_commands(self, horizon: int, kind: str, apart: int) -> Prediction:
         begin, chunk = self._chunk(horizon)
+        told = chunk.values
         if kind == 'stay':
             rest = staying(self._robot, begin.state, self._told[-horizon - 2])
-            wrong = np.tile(rest, (horizon, 1))
+            told = np.tile(rest, (horizon, 1))
         elif kind == 'shifted':
-            wrong = self._commands(horizon, max(self._horizons))
-        else:
+            told = self._commands(horizon, max(self._horizons))
+        elif kind == 'shuffled':
             there = self._was[-horizon - 1 - apart]
-            wrong = moved(self._robot, self._commands(horizon, apart), there, begin.state)
-        wanted: ActionChunk = replace(chunk, values=wrong)
+            told = moved(self._robot, self._commands(horizon, apart), there, begin.state)
+        wanted: ActionChunk = replace(chunk, values=told, is_plan=True)
         return self._engine.predict(observation_of(begin), wanted, [horizon - 1])
 
     def _commands(self, horizon: int, back: int) -> Vector:

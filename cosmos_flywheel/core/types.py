@@ -40,6 +40,9 @@ class ActionChunk:
     """(T,), when each command is in force."""
     values: NDArray[np.float32]
     """(T, A), in the order of the robot file; NaN where nothing is known."""
+    is_plan: bool = False
+    """Whether the commands alone are to be read, though the robot may have carried them out; if
+    not, an engine may look at what was measured since."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,9 @@ class EngineSpec:
     """Ticks between the instants that predictions start from: a chunk costs more than a tick."""
     predicts_state: bool = True
     """Whether predictions hold the robot's state."""
+    reads_measured: bool = False
+    """Whether what was executed is read from measured states, so that a prediction may rest on
+    them instead of on commands; `ActionChunk.is_plan` prevents it."""
     compares_past: bool = False
     """Whether residuals need what was observed since the prediction's start, so that a session
     which only compares must be told every observation too."""

@@ -49,9 +49,39 @@ class Obedient(Deaf):
         return replace(said, state=actions.values[list(steps)])
 
 
+class Shadow(Deaf):
+    """Reads what was executed from measured states, and hears no command."""
+
+    level = 'shadow'
+
+    def __init__(self, size, horizon=2) -> None:
+        super().__init__(size, horizon)
+        self.spec = replace(self.spec, reads_measured=True)
+        self.seen = {}
+
+    def observe(self, observation):
+        self.seen[observation.stamp_ns] = observation.state
+
+    def predict(self, observation, actions, steps=None):
+        said = super().predict(observation, actions, steps)
+        if actions.is_plan:
+            return said
+        return replace(said, state=np.stack([self.seen[s] for s in said.stamps_ns.tolist()]))
+
+
+class Attentive(Shadow):
+    """The same, but a plan it reads."""
+
+    level = 'attentive'
+
+    def predict(self, observation, actions, steps=None):
+        said = super().predict(observation, actions, steps)
+        return replace(said, state=actions.values[list(steps)]) if actions.is_plan else said
+
+
 @pytest.fixture(autouse=True)
 def peers(monkeypatch) -> None:
-    for engine in (Deaf, Obedient):
+    for engine in (Deaf, Obedient, Shadow, Attentive):
         monkeypatch.setitem(ENGINES, engine.level, engine)
 
 
@@ -83,6 +113,14 @@ def test_a_model_deaf_to_actions_is_muted_whatever_its_thresholds(bags):
     assert math.isnan(found['state'])
     assert found['tracking_error'] > 0
     assert judge.calibration.channels['picture'].threshold > 0
+
+
+def test_what_measured_states_give_away_is_not_credited_to_commands(bags):
+    """A shadow foretells every state to the last bit, and would not miss the commands."""
+    known = judge_of(bags, 'shadow').calibration.grounding
+    assert known.channels['state'].holds_zero
+    assert known.channels['state'].chunks > 30
+    assert judge_of(bags, 'attentive').calibration.grounding.channels['state'].interval[0] > 0.3
 
 
 def test_each_channel_is_judged_by_its_own_predictions(bags):

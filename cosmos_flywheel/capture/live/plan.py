@@ -50,7 +50,7 @@ class Plan:
             values = np.stack(columns, axis=1)
         else:
             values = self.values[np.searchsorted(self.stamps_ns, at_ns, side='right') - 1]
-        return ActionChunk(at_ns + period_ns, values.astype(np.float32))
+        return ActionChunk(at_ns + period_ns, values.astype(np.float32), is_plan=True)
 
 
 def read_plan(message: Any, msgtype: str, robot: Robot, now_ns: int) -> Plan:

@@ -22,7 +22,7 @@ from cosmos_flywheel.capture.live.plan import Plan
 from cosmos_flywheel.capture.model import Judge
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import FlywheelError
-from cosmos_flywheel.core.grounding import WRONG, Index, measure
+from cosmos_flywheel.core.grounding import Index, measure
 from cosmos_flywheel.core.ladder import Ladder
 from cosmos_flywheel.core.timeline import NS, Tick
 from cosmos_flywheel.core.types import Prediction
@@ -277,9 +277,11 @@ class Predicting:
     def _has_spare(self, work: _Work, seconds: float) -> bool:
         """Whether a probe, which takes some times as long, would be over before the next tick."""
         hindsight, spare_s = work.hindsight, SPARE * work.hindsight.stride.seconds
-        is_due = isinstance(hindsight, Probing) and hindsight.is_due and work.newest is not None
+        if not isinstance(hindsight, Probing):
+            return False
+        is_due = hindsight.is_due and work.newest is not None
         is_free = not (work.is_over or work.waiting)
-        return is_due and is_free and (1 + len(WRONG)) * seconds <= spare_s
+        return is_due and is_free and (1 + hindsight.asks) * seconds <= spare_s
 
     def _probe(self, work: _Work) -> None:
         """Ask the engine what it would have foretold by wrong actions; the lock is not held."""

@@ -75,6 +75,7 @@ class Cosmos:
             compared=model.compared,
             stride=settings.stride,
             predicts_state=False,
+            reads_measured=model.actions.tool is not None,
             compares_past=settings.residual == 'latents',
         )
         self._stride = Stride(settings.stride, round(NS / model.clock_hz))
@@ -260,7 +261,7 @@ class Cosmos:
                 f'{self.spec.level} predicts 1 to {chunk} ticks ahead, not {count}; give shorter '
                 'chunks, or fit with --set chunk=…'
             )
-        states = self._measured(observation, actions)
+        states = None if actions.is_plan else self._measured(observation, actions)
         if states is not None:
             return self._held(self.model.actions.executed(states, actions.values))
         return self._held(self.model.actions.ahead(observation.state, actions.values))

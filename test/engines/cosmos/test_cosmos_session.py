@@ -269,6 +269,17 @@ def test_commands_that_were_not_executed_are_read_from_the_commands(checkpoint):
     rows, others = session._rows(begin, done), session._rows(begin, wrong)
     assert rows[:, :3] == pytest.approx(np.tile([-0.011, 0.076, 0.023], (8, 1)), abs=2e-3)
     assert np.abs(others[0, :3] - rows[0, :3]).max() > 0.5
+    plan = replace(done, values=done.values, is_plan=True)
+    moving = [
+        replace(seen(n), state=still + np.float32(1e-3 * n), command=still) for n in range(12)
+    ]
+    session.open('droid', '')
+    for one in moving:
+        session.observe(one)
+    measured, told = (session._rows(moving[2], one) for one in (done, plan))
+    assert session.spec.reads_measured
+    assert np.abs(measured - told).max() > 0.1
+    assert told == pytest.approx(session.model.actions.ahead(moving[2].state, done.values))
 
 
 def test_a_concat_view_lays_the_wrist_on_top_and_compares_the_primary(checkpoint):
