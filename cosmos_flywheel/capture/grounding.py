@@ -4,10 +4,10 @@
 Now and then the question of hindsight is asked again with wrong actions, and all answers are held
 against what came. An engine that reads what was executed from measured states is asked the true
 question again too, by the commands alone: of wrong commands nothing was ever measured, and what
-the states gave away would count as listening. Wrong actions are taken from the past only, so that a running robot can be
-asked as a recording is. Commands of where to be are moved along: the motion of another moment,
-begun where the robot was now; else any command of elsewhere would be a leap that nobody asks for,
-and a model that merely takes fright at leaps would seem to listen.
+the states gave away would count as listening. Wrong actions are taken from the past only, so that
+a running robot can be asked as a recording is. Commands of where to be are moved along: the motion
+of another moment, begun where the robot was now; else any command of elsewhere would be a leap
+that nobody asks for, and a model that merely takes fright at leaps would seem to listen.
 """
 
 from __future__ import annotations
