@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.core.types import Picture, Prediction
-from cosmos_flywheel.engines.base import EngineSpec, WorldModel
+from cosmos_flywheel.engines.base import ActingModel, EngineSpec, WorldModel
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
 from cosmos_flywheel.engines.cosmos.session import Cosmos
 from cosmos_flywheel.engines.cosmos.settings import TIERS, CosmosSettings
@@ -24,6 +26,7 @@ __all__ = [
     'ENGINES',
     'LEVELS',
     'REMOTE_LEVELS',
+    'ActingModel',
     'Cosmos',
     'CosmosModel',
     'CosmosSettings',
@@ -32,6 +35,7 @@ __all__ = [
     'Local',
     'LocalModel',
     'WorldModel',
+    'acting',
     'make_engine',
     'residual_of',
 ]
@@ -70,6 +74,21 @@ def make_engine(level: str, size: tuple[int, int], horizon: int = 2) -> WorldMod
     if level not in ENGINES:
         raise EngineError(f'unknown engine {level!r}; {nearest(level, ENGINES)}')
     return ENGINES[level](size, horizon)
+
+
+def acting(engine: WorldModel, mode: str) -> ActingModel:
+    """The same session, seen to answer a mode other than forward dynamics.
+
+    Raises:
+        EngineError: it does not.
+
+    """
+    if mode not in engine.spec.modes:
+        raise EngineError(
+            f'engine {engine.spec.level} does no {mode}, only {", ".join(engine.spec.modes)}; '
+            'take a level of Cosmos, fitted for a domain whose actions have a fixed width'
+        )
+    return cast(ActingModel, engine)
 
 
 def residual_of(prediction: Prediction, actual: Picture) -> NDArray[np.float32] | None:

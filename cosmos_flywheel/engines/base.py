@@ -10,7 +10,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Prediction
+from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Prediction, Vector
+
+FORWARD_DYNAMICS, INVERSE_DYNAMICS, POLICY = 'forward_dynamics', 'inverse_dynamics', 'policy'
+MODES = (FORWARD_DYNAMICS, INVERSE_DYNAMICS, POLICY)
+"""Observation and actions → pictures; pictures → actions; observation and task → both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class EngineSpec:
     horizons: tuple[int, ...]
     """Which instants are compared with reality, in ticks ahead, the nearest first."""
     settings: dict[str, float | int | str] = field(default_factory=dict)
+    modes: tuple[str, ...] = (FORWARD_DYNAMICS,)
+    """Which of MODES a session answers; all do the first, `acting` gives who does the others."""
     compared: tuple[int, int] = (0, 0)
     """(H, W) in pixels of predicted frames and residuals; (0, 0) stands for `size`."""
     follows_actions: bool = True
@@ -99,3 +105,63 @@ class WorldModel(Protocol):
 
     def close(self) -> None:
         """End the session and give back what it holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ActionEstimate:
+    """What an engine takes to have been done between pictures, or would do itself."""
+
+    chunk: ActionChunk
+    """T commands as the robot file has them; NaN in elements of which the domain says nothing."""
+    valid: NDArray[np.bool_]
+    """(T,), whether a step lies in the range that actions had in training; not whether it is
+    right, and no word on limits of the robot."""
+    rows: Vector
+    """(T, width) in model space, as `Cosmos.rollout` takes them."""
+    poses: NDArray[np.float64] | None = None
+    """(T + 1, 4, 4) of the flange, the measured one first; None for domains without poses."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal:
+    """What an engine would do, and what it expects to see then."""
+
+    actions: ActionEstimate
+    frames: NDArray[np.uint8]
+    """(1 + T, H, W, 3) RGB of the primary camera at `spec.size`, the given picture first."""
+
+
+class ActingModel(WorldModel, Protocol):
+    """A session whose `spec.modes` holds more than forward dynamics."""
+
+    def infer_actions(
+        self, observations: Sequence[Observation], seed: int | None = None
+    ) -> ActionEstimate:
+        """What was done between pictures (inverse dynamics).
+
+        Args:
+            observations: 1 + k · `spec.chunk` instants, a tick apart, each with every camera's
+                picture; of states only the first one is read. Real or generated.
+            seed: of the noise; by default the settings'.
+
+        Raises:
+            EngineError: the engine does not do that, another count of pictures, one is missing or
+                of another size, the state where they begin is not known, or no answer is found.
+
+        """
+
+    def propose(
+        self, observation: Observation, task: str = '', seed: int | None = None
+    ) -> Proposal:
+        """What a robot with this task would do next, `spec.chunk` actions (policy).
+
+        Args:
+            observation: the instant to start from.
+            task: in words; by default what the session was fitted for.
+            seed: of the noise; by default the settings'.
+
+        Raises:
+            EngineError: the engine does not do that, a picture or the state is not known, or no
+                answer is found.
+
+        """

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A robot's measured states and commands → rows of its Cosmos domain, as the model has them.
+"""A robot's measured states and commands ↔ rows of its Cosmos domain, as the model has them.
 
 Domains that describe steps of the flange were trained on differences of measured poses, not of
 commands (technical report of Cosmos 3, §2.1.3). So what was executed is read from the states; only
 a plan, of which nothing is measured yet, is read from its commands. Other domains take the
-robot's commands as they are, element for element.
+robot's commands as they are, element for element. Rows that the model predicts go back the same
+way: steps are composed from the measured pose on, and the commands are to be there.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from cosmos_flywheel.core.domains import Domain
 from cosmos_flywheel.core.errors import ConfigError, EngineError
 from cosmos_flywheel.core.normaliser import QuantileNormaliser
 from cosmos_flywheel.core.rotation import (
+    euler_from_matrix,
     matrix_from_euler,
     matrix_from_quaternion,
     pose_from_parts,
+    quaternion_from_matrix,
 )
 from cosmos_flywheel.core.types import Vector
 
@@ -58,6 +61,8 @@ class ActionMap:
     """None leaves the numbers as they are."""
     q99: tuple[float, ...] | None
     clamp: bool
+    count: int = 0
+    """Command elements; 0 in models of before rows could go back."""
 
     @classmethod
     def of(cls, robot: Robot) -> ActionMap:
@@ -98,11 +103,12 @@ class ActionMap:
             None if normaliser is None else tuple(normaliser.q01),
             None if normaliser is None else tuple(normaliser.q99),
             normaliser is None or normaliser.clamp,
+            len(names),
         )
 
     def to_mapping(self) -> dict[str, Any]:
-        """As a model folder keeps it."""
-        return asdict(self)
+        """As a model folder keeps it; without `count` where it is not known."""
+        return {k: v for k, v in asdict(self).items() if v or k != 'count'}
 
     @classmethod
     def from_mapping(cls, written: Mapping[str, Any]) -> ActionMap:
@@ -124,6 +130,7 @@ class ActionMap:
             numbers('q01'),
             numbers('q99'),
             written['clamp'],
+            written.get('count', 0),
         )
 
     def executed(self, states: Vector, commands: Vector) -> Vector:
@@ -167,13 +174,64 @@ class ActionMap:
             np.concatenate([now, _poses(told[:, :3], told[:, 3:], self.rotation)]), commands
         )
 
+    def commands(self, state: Vector, rows: Vector) -> tuple[Vector, Floats | None]:
+        """What to tell the robot so that it does what rows in model space say.
+
+        Args:
+            state: (S,) measured where they begin.
+            rows: (T, width) in model space.
+
+        Returns:
+            (T, A) commands, NaN in elements of which the domain says nothing, as joints; and for
+            a domain of poses those of the flange, (T + 1, 4, 4). The gripper stays within its
+            ends.
+
+        Raises:
+            EngineError: rows have another width or hold NaN, or no pose is known to begin with.
+
+        """
+        if rows.ndim != 2 or rows.shape[1] != self.width or not np.isfinite(rows).all():
+            raise EngineError(
+                f'rows {rows.shape} do not fit or hold NaN; domain {self.domain} wants '
+                f'(T, {self.width})'
+            )
+        physical = self._physical(rows)
+        if self.tool is None:
+            return physical.astype(np.float32), None
+        if not self.count:
+            raise EngineError('this model knows no command elements; fit again with this version')
+        seven = np.asarray(state, np.float64)[list(self.pose)]
+        if not np.isfinite(seven).all():
+            raise EngineError(
+                'the flange pose where the actions begin is not known; give an observation with '
+                'a state'
+            )
+        now = _poses(seven[:3], seven[3:], 'quaternion_xyzw')
+        path = self._domain().poses(now, physical)
+        return self._told(path[1:], physical[:, -1]), path
+
+    def _told(self, poses: Floats, openness: Floats) -> Vector:
+        """Commands (T, A) to be at poses (T, 4, 4), as far as they have elements for that."""
+        assert self.gripper is not None
+        index, closed, opened = self.gripper
+        told = np.full((len(poses), self.count), np.nan)
+        told[:, index] = closed + np.clip(openness, 0, 1) * (opened - closed)
+        if self.planned:
+            turned = poses[:, :3, :3]
+            is_euler = self.rotation == 'euler_xyz'
+            rotation = euler_from_matrix(turned) if is_euler else quaternion_from_matrix(turned)
+            told[:, list(self.planned)] = np.concatenate([poses[:, :3, 3], rotation], 1)
+        return told.astype(np.float32)
+
     def _steps(self, poses: Floats, commands: Vector) -> Vector:
         assert self.gripper is not None
         index, closed, opened = self.gripper
         openness = (np.asarray(commands, np.float64)[:, index] - closed) / (opened - closed)
+        return self._normalised(self._domain().vector(poses, openness))
+
+    def _domain(self) -> Domain:
         rows: Any = self.tool
-        domain = Domain(self.domain, self.id, self.width, tool_rotation=rows)
-        return self._normalised(domain.vector(poses, openness))
+        return Domain(self.domain, self.id, self.width, tool_rotation=rows)
 
     def _as_they_are(self, commands: Vector) -> Vector:
         if commands.ndim != 2 or commands.shape[1] != self.width:
@@ -188,6 +246,11 @@ class ActionMap:
             return np.asarray(rows, np.float32)
         made = QuantileNormaliser(self.q01, self.q99, self.clamp)
         return made.forward(rows).astype(np.float32)
+
+    def _physical(self, rows: Vector) -> Floats:
+        if self.q01 is None or self.q99 is None:
+            return np.asarray(rows, np.float64)
+        return QuantileNormaliser(self.q01, self.q99, self.clamp).inverse(rows)
 
 
 def _poses(position: Floats, rotation: Floats, form: str) -> Floats:

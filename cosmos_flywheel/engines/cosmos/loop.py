@@ -17,13 +17,12 @@ from torch.nn import functional
 
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.settings import nearest
+from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, INVERSE_DYNAMICS, MODES
 from cosmos_flywheel.engines.cosmos.dims import EXACT_ENDS, EXACT_SHARE
 from cosmos_flywheel.engines.cosmos.generation import Generation, RunLayer
 from cosmos_flywheel.engines.cosmos.prefill import Text
 from cosmos_flywheel.engines.cosmos.rotary import turns, world_places
 from cosmos_flywheel.engines.cosmos.sampler import Schedule
-
-MODES = ('forward_dynamics', 'inverse_dynamics', 'policy')
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,12 @@ class Task:
     @property
     def moves(self) -> bool:
         """Whether pictures are predicted."""
-        return self.mode != 'inverse_dynamics'
+        return self.mode != INVERSE_DYNAMICS
 
     @property
     def acts(self) -> bool:
         """Whether actions are predicted."""
-        return self.mode != 'forward_dynamics'
+        return self.mode != FORWARD_DYNAMICS
 
 
 class Loop:

@@ -23,6 +23,8 @@ from torch import Tensor
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.lineage import config_hash
 from cosmos_flywheel.core.types import Picture, Vector
+from cosmos_flywheel.engines.base import FORWARD_DYNAMICS
+from cosmos_flywheel.engines.cosmos.actor import Actor, Made
 from cosmos_flywheel.engines.cosmos.caption import action_caption, token_ids
 from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
 from cosmos_flywheel.engines.cosmos.cuda import (
@@ -87,7 +89,7 @@ class Runtime:
         self._newest: tuple[Picture, Tensor] | None = None
         """The last first picture and its latent: other seeds and actions begin with it too."""
         task = Task(
-            'forward_dynamics',
+            FORWARD_DYNAMICS,
             self.latent,
             settings.chunk,
             model.actions.width,
@@ -105,7 +107,9 @@ class Runtime:
             if uses_graphs:
                 self.vae = channels_last(self.vae, compiled_passes())
                 self.graphs = GraphVae(self.vae, canvas.size, self.latent)
-            self.steps = self._steps(uses_graphs)
+            self._uses_graphs = uses_graphs
+            self.steps = self.steps_over(self.loop)
+        self._acting: Made = {}
 
     def foretell(self, picture: Picture, rows: Vector, seed: int) -> Tensor:
         """Latents (1, 48, T, h, w) of a chunk.
@@ -120,10 +124,7 @@ class Runtime:
 
         """
         with enough_memory('predicting', self.model), torch.no_grad():
-            if self._newest is None or not np.array_equal(self._newest[0], picture):
-                self._newest = picture, self._encode_first(picture)
-            first = self._newest[1]
-            self.loop.begin(first, torch.from_numpy(rows), self.loop.draw(seed))
+            self.loop.begin(self.first(picture), torch.from_numpy(rows), self.loop.draw(seed))
             self.steps.run()
             latents = self.loop.latents()
             if not bool(torch.isfinite(latents).all()):
@@ -132,6 +133,18 @@ class Runtime:
                     "checkpoint's files"
                 )
             return latents
+
+    @property
+    def actor(self) -> Actor:
+        """Who answers the modes that predict actions."""
+        return Actor(self, _texts, self._acting)
+
+    def first(self, picture: Picture) -> Tensor:
+        """The clean latent (1, 48, 1, h, w) that a chunk from this picture begins with."""
+        if self._newest is None or not np.array_equal(self._newest[0], picture):
+            with enough_memory('predicting', self.model), torch.no_grad():
+                self._newest = picture, self._encode_first(picture)
+        return self._newest[1]
 
     def encode(self, pictures: NDArray[np.uint8], stream: Stream) -> Tensor:
         """The next actual latent (1, 48, 1, h, w) of pictures (1 or 4, H, W, 3) of the canvas."""
@@ -156,19 +169,19 @@ class Runtime:
             ]
             return np.asarray(torch.cat(shown).cpu().numpy())
 
-    def _steps(self, uses_graphs: bool) -> Steps:
+    def steps_over(self, loop: Loop) -> Steps:
+        """What walks a loop that has begun, as the settings say."""
         settings = self.model.settings
         if settings.back_end == 'tensorrt':
             # Wants libraries that no other back end does.
             from cosmos_flywheel.engines.tensorrt.back_end import steps_of
 
-            return steps_of(self.loop, settings.duty)
-        if uses_graphs:
-            return GraphLoop(self.loop, compiled_layer(), duty=settings.duty)
-        return self.loop
+            return steps_of(loop, settings.duty)
+        if self._uses_graphs:
+            return GraphLoop(loop, compiled_layer(), duty=settings.duty)
+        return loop
 
     def _encode_first(self, picture: Picture) -> Tensor:
-        """The clean latent (1, 48, 1, h, w) that a chunk begins with."""
         if self.graphs is None:
             return self._crop(self.vae.encode_group(self._tensor(picture[None]), Stream()))
         host = torch.from_numpy(np.ascontiguousarray(picture))
@@ -235,15 +248,14 @@ def _make(model: CosmosModel) -> Runtime:
             f'`ln -sfn CHECKPOINT {model.checkpoint}`, or get it with `flywheel engine pull`'
         )
     model.verify()
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     with enough_memory('loading the tower', model), torch.no_grad():
-        return Runtime(model, _load(model, device), uses_graphs=uses_graphs)
+        return Runtime(model, _load(model), uses_graphs=uses_graphs)
 
 
-def _load(model: CosmosModel, device: str) -> Weights:
-    dtype = torch.float32 if model.settings.precision == 'fp32' else torch.bfloat16
+def _load(model: CosmosModel) -> Weights:
+    device, dtype = _where(model)
     checkpoint = Checkpoint(model.checkpoint, model.commit)
-    texts = tuple(_text(model, checkpoint, words, device, dtype) for words in _captions(model))
+    texts = _texts(model)
     generation = _generation(model, checkpoint, device, dtype)
     vae = Vae.load(checkpoint.vae(device, dtype), checkpoint.vae_dims)
     return Weights(generation, vae, texts)
@@ -279,6 +291,23 @@ def _captions(model: CosmosModel) -> list[str]:
         model.view.canvas.size,
     )
     return [caption] if settings.guidance == 1 else [caption, '']
+
+
+def _texts(model: CosmosModel) -> tuple[Text, ...]:
+    """Of a model's task, and with guidance above 1 of the empty prompt."""
+    checkpoint = Checkpoint(model.checkpoint, model.commit)
+    device, dtype = _where(model)
+    with enough_memory('reading the caption', model), torch.no_grad():
+        return tuple(_text(model, checkpoint, words, device, dtype) for words in _captions(model))
+
+
+def _where(model: CosmosModel) -> tuple[str, torch.dtype]:
+    """Device and type of all but the quantised."""
+    wide = model.settings.precision == 'fp32'
+    return (
+        'cuda' if torch.cuda.is_available() else 'cpu',
+        torch.float32 if wide else torch.bfloat16,
+    )
 
 
 def _text(model: CosmosModel, checkpoint: Checkpoint, words: str, device: str, dtype: Any) -> Text:

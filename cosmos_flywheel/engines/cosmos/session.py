@@ -22,6 +22,7 @@ from cosmos_flywheel.core.stride import Stride
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Prediction, Vector
 from cosmos_flywheel.engines.base import EngineSpec
+from cosmos_flywheel.engines.cosmos.acting import Acting, modes_of
 from cosmos_flywheel.engines.cosmos.dims import GROUP
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
 from cosmos_flywheel.engines.cosmos.robot_model import CELL_PX
@@ -52,8 +53,8 @@ class _Actual:
     """The newest of what is encoded."""
 
 
-class Cosmos:
-    """A session; see `WorldModel`.
+class Cosmos(Acting):
+    """A session; see `WorldModel` and `ActingModel`.
 
     Args:
         model: checkpoint, robot and settings.
@@ -72,6 +73,7 @@ class Cosmos:
             chunk=settings.chunk,
             horizons=(settings.chunk,),
             settings=settings.deciding(),
+            modes=self._modes(),
             compared=model.compared,
             stride=settings.stride,
             predicts_state=False,
@@ -86,6 +88,9 @@ class Cosmos:
         self._newest: tuple[int, bytes, Tensor] | None = None
         """Start, rows and latents of the last prediction, so that it can be shown."""
         self._shown_ns = 0
+
+    def _modes(self) -> tuple[str, ...]:
+        return modes_of(self.model)
 
     @property
     def runtime(self) -> Runtime:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from cosmos_flywheel.core.domains import RESOLUTION_TIERS
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.engines.cosmos.dims import GROUP
@@ -117,6 +118,11 @@ def check_ranges(
     ranges: Mapping[str, tuple[float, float]],
 ) -> None:
     """Raise EngineError for the first setting that is none of its choices, or out of its range."""
+    if settings.tier in RESOLUTION_TIERS and settings.tier not in TIERS:
+        raise EngineError(
+            f'tier {settings.tier} is known to the model and to no level here; the tiers that are '
+            f'registered are {" and ".join(map(str, TIERS))}'
+        )
     for name, options in choices.items():
         if getattr(settings, name) not in options:
             known = ', '.join(map(str, options))

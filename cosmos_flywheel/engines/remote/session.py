@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Prediction, Vector
+from cosmos_flywheel.engines.base import FORWARD_DYNAMICS
 from cosmos_flywheel.engines.cosmos.session import Cosmos
 from cosmos_flywheel.engines.remote.model import RemoteModel
 from cosmos_flywheel.engines.remote.runtime import Decode, RemoteRuntime, runtime_of
@@ -38,6 +39,9 @@ class Remote(Cosmos):
         self._decode = decode
         self._remote = runtime
         self._stop = threading.Event()
+
+    def _modes(self) -> tuple[str, ...]:
+        return (FORWARD_DYNAMICS,)
 
     @property
     def runtime(self) -> Any:

@@ -168,6 +168,8 @@ def test_another_checkpoint_than_was_fitted_is_refused(model, checkpoint):
     ('changed', 'words'),
     [
         ({'tier': 300}, 'tier is 300; take one of 256, 480'),
+        ({'tier': 704}, 'tier 704 is known to the model .* registered are 256 and 480'),
+        ({'tier': 720}, 'tier 720 is known to the model .* registered are 256 and 480'),
         ({'steps': 0}, 'steps is 0; give 1 to 200'),
         ({'chunk': 10}, 'multiple of 4'),
         ({'precision': 'int4'}, 'fp32, bf16, fp8'),
