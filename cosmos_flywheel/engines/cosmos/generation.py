@@ -28,6 +28,8 @@ MATRICES = ('qkv', 'out', 'up', 'down')
 Layer = dict[str, Any]
 """norms and matrices of a layer; a matrix is a tensor, or what `quantised` makes of it."""
 RunLayer = Callable[..., Tensor]
+Product = Callable[[Tensor, str], Tensor]
+"""A value times the matrix of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +161,45 @@ def run_layer(
             note(name, value)
         return multiply(value, w[name], exact)
 
-    count, keys = len(x), text_key.shape[1] * head
+    query, key, value = project(x, text_key.shape[1], cos, sin, w, head, eps, product)
+    key, value = torch.cat([text_key, key]), torch.cat([text_value, value])
+    return attend(x, query, key, value, mask, w, eps, product)
+
+
+def project(
+    x: Tensor,
+    kv_heads: int,
+    cos: Tensor,
+    sin: Tensor,
+    w: Layer,
+    head: int,
+    eps: float,
+    product: Product,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of tokens (N, hidden): queries and keys, turned, and values, each (N, heads, head)."""
+    count, keys = len(x), kv_heads * head
     qkv = product(functional.rms_norm(x, (x.shape[-1],), w['norm_1'], eps), 'qkv')
     query, key, value = qkv.split([qkv.shape[-1] - 2 * keys, keys, keys], -1)
     query = functional.rms_norm(query.reshape(count, -1, head), (head,), w['norm_q'], eps)
     key = functional.rms_norm(key.reshape(count, -1, head), (head,), w['norm_k'], eps)
-    query, key = turn(query, (cos, sin)), turn(key, (cos, sin))
-    key = torch.cat([text_key, key])
-    value = torch.cat([text_value, value.reshape(count, -1, head)])
+    by = cos, sin
+    return turn(query, by), turn(key, by), value.reshape(count, -1, head)
+
+
+def attend(
+    x: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    w: Layer,
+    eps: float,
+    product: Product,
+) -> Tensor:
+    """What the rest of a layer makes of tokens (N, hidden), given all that they look at."""
     q, k, v = (t.transpose(0, 1)[None] for t in (query, key, value))
     out = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
-    x = x + product(out[0].transpose(0, 1).reshape(count, -1), 'out')
+    x = x + product(out[0].transpose(0, 1).reshape(len(x), -1), 'out')
     up = product(functional.rms_norm(x, (x.shape[-1],), w['norm_2'], eps), 'up')
     if up.shape[-1] == _width(w['down']):  # not gated
         return x + product(torch.relu(up).square(), 'down')

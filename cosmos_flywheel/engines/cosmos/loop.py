@@ -20,6 +20,7 @@ from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, INVERSE_DYNAMICS, MODES
 from cosmos_flywheel.engines.cosmos.dims import EXACT_ENDS, EXACT_SHARE
 from cosmos_flywheel.engines.cosmos.generation import Generation, RunLayer
+from cosmos_flywheel.engines.cosmos.patches import patched, unpatched
 from cosmos_flywheel.engines.cosmos.prefill import Text
 from cosmos_flywheel.engines.cosmos.rotary import turns, world_places
 from cosmos_flywheel.engines.cosmos.sampler import Schedule
@@ -110,7 +111,7 @@ class Loop:
         self.held: Tensor | None = None
         """The clean latents, put back into the result."""
         inside = torch.zeros(1, dims.latent_channels, *task.latent, device=self.device) + 1
-        kept = [self._patches(inside)[self.clean :].flatten()]
+        kept = [patched(inside, dims)[self.clean :].flatten()]
         if task.acts:
             used = torch.arange(dims.action_dim, device=self.device) < task.width
             kept.append(used.float().repeat(task.actions))
@@ -141,7 +142,7 @@ class Loop:
 
         """
         ends = self.generation.ends
-        patches = self._patches(latents.to(self.device))
+        patches = patched(latents.to(self.device), self.generation.dims)
         if len(patches) != self.clean:
             raise EngineError(
                 f'latents {tuple(latents.shape)} do not fit {self.task.mode} of {self.task.latent}'
@@ -208,11 +209,10 @@ class Loop:
             raise EngineError('the loop has not begun; call begin first')
         if not self.task.moves:
             return self.held
-        dims, (_, rows, columns) = self.generation.dims, self.grid
-        shape = (-1, rows, columns, dims.patch, dims.patch, dims.latent_channels)
-        x = self.state[0, : self.split].view(shape)
-        x = x.permute(5, 0, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)[None]
-        return torch.cat([self.held, x[..., : self.task.latent[1], : self.task.latent[2]]], 2)
+        state = self.state[0, : self.split]
+        return torch.cat(
+            [self.held, unpatched(state, self.generation.dims, self.task.latent[1:])], 2
+        )
 
     def actions(self) -> Tensor | None:
         """(actions, width) in model space, where the mode predicts them."""
@@ -256,13 +256,6 @@ class Loop:
     def _action_tokens(self, rows: Tensor) -> Tensor:
         matrix, bias = self.head_in
         return rows @ matrix + bias + self.generation.ends['action_modality_embed']
-
-    def _patches(self, latents: Tensor) -> Tensor:
-        """(1, C, T, h, w) → (tokens, patch_width), the channel fastest."""
-        size = self.generation.dims.patch
-        pad = (0, -latents.shape[-1] % size, 0, -latents.shape[-2] % size)
-        x = functional.pad(latents[0], pad).unflatten(3, (-1, size)).unflatten(2, (-1, size))
-        return x.permute(1, 2, 4, 3, 5, 0).flatten(3, 5).flatten(0, 2)
 
 
 def is_exact(step: int, steps: int) -> bool:
