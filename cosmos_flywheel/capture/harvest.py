@@ -45,7 +45,8 @@ from cosmos_flywheel.core.scoring import SCORING_REVISION
 from cosmos_flywheel.core.staleness import StaleTest
 from cosmos_flywheel.store.catalogue import BAGS, Catalogue
 from cosmos_flywheel.store.connection import CATALOGUE
-from cosmos_flywheel.store.episodes import iter_episodes, sweep
+from cosmos_flywheel.store.episodes import iter_episodes
+from cosmos_flywheel.store.folders import sweep
 from cosmos_flywheel.store.records import Cluster, WatchedBag
 
 PlanOf = Callable[[BagSource], 'Plan']

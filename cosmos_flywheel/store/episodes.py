@@ -3,25 +3,27 @@
 
     OUT/EPISODE_ID/  clip.mcap  thumbnail.jpg  evidence/  run.json  labels.jsonl  manifest.json
 
-The folder is built under a hidden name and appears under its own with everything in it. The
-manifest is written last: its presence means that the episode is complete.
+See `store/folders.py` for how such a folder comes about.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import re
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from cosmos_flywheel import schemas
 from cosmos_flywheel.core.errors import SchemaError, StoreError
-from cosmos_flywheel.core.lineage import canonical_json, sha256_file
-from cosmos_flywheel.store.files import DISK_FULL, store_error, storing, sync, write_document
+from cosmos_flywheel.core.lineage import sha256_file
+from cosmos_flywheel.store.files import storing, write_document
+from cosmos_flywheel.store.folders import (
+    FolderWriter,
+    Kind,
+    is_whole,
+    iter_folders,
+    require_named,
+    verify_files,
+)
 
 Manifest = Mapping[str, Any]
 """What `episode-v1` describes."""
@@ -33,49 +35,14 @@ STRIP_NUMBERS = f'{EVIDENCE}/strip.npz'
 MANIFEST = 'manifest.json'
 RUN = 'run.json'
 SCHEMA = 'episode-v1'
-
-_PARTIAL = re.compile(r'\.partial-(?P<id>[0-9a-f]{16})-(?P<pid>[0-9]+)')
-_ID = re.compile(r'[0-9a-f]{16}')
+EPISODE = Kind('episode', MANIFEST, SCHEMA, 'harvest again')
 
 
-class EpisodeWriter:
-    """Builds one episode folder; a context manager that leaves either all of it or nothing.
-
-    Files are written into `path` (its folder `evidence/` is there already), then `finish` is
-    called. Leaving the context without `finish`, or by an error, removes what was written; a full
-    disk leaves as StoreError. One writer at a time per episode and process.
-    """
+class EpisodeWriter(FolderWriter):
+    """Builds one episode folder, whole or not at all; its `evidence/` is there already."""
 
     def __init__(self, out: Path, episode_id: str) -> None:
-        if not _ID.fullmatch(episode_id):
-            raise StoreError(f'{episode_id!r} is no episode id; give 16 hex digits')
-        self.folder = out / episode_id
-        """Where the episode will lie."""
-        self.path = out / f'.partial-{episode_id}-{os.getpid()}'
-        """Where to write its files."""
-        self._lock = -1
-        shutil.rmtree(self.path, ignore_errors=True)
-        with storing(out):
-            try:
-                (self.path / EVIDENCE).mkdir(parents=True)
-                self._lock = os.open(self.path, os.O_RDONLY)
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
-            except OSError:
-                self.discard()
-                raise
-
-    def __enter__(self) -> EpisodeWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.discard()
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            raise store_error(self.folder, error) from error
+        super().__init__(out, episode_id, EPISODE, (EVIDENCE,))
 
     def finish(self, manifest: Manifest, run: Mapping[str, Any] | None = None) -> bool:
         """Complete the manifest with sizes and hashes and put the episode in its place.
@@ -92,45 +59,19 @@ class EpisodeWriter:
                 check_manifest(whole, where=f'{self.folder}/{MANIFEST}')
                 if run is not None:
                     write_document(self.path / RUN, run, 'run-v1')
-                for name in _files(self.path):
-                    sync(self.path / name)
-                sync(self.path / EVIDENCE)
-                write_document(self.path / MANIFEST, whole, SCHEMA)
-                return self._place(whole)
+            return self.publish(whole)
         finally:
             self.discard()
-
-    def discard(self) -> None:
-        """Remove what was written and is not in its place; harmless when nothing is left."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def _place(self, manifest: Manifest) -> bool:
-        try:
-            os.rename(self.path, self.folder)
-        except OSError as error:
-            if not os.path.lexists(self.folder):
-                raise
-            _require_same(self.folder, manifest, error)
-            return False
-        sync(self.folder.parent)
-        return True
 
 
 def is_complete(out: Path, episode_id: str) -> bool:
     """Whether this episode lies there, so that it need not be written again."""
-    return (out / episode_id / MANIFEST).is_file()
+    return is_whole(out / episode_id, EPISODE)
 
 
 def iter_episodes(out: Path) -> Iterator[Path]:
     """Folders of complete episodes, in the order of their ids."""
-    with storing(out):
-        folders = sorted(out.iterdir()) if out.is_dir() else []
-    for folder in folders:
-        if _ID.fullmatch(folder.name) and is_complete(out, folder.name):
-            yield folder
+    return iter_folders(out, EPISODE)
 
 
 def check_manifest(manifest: Manifest, *, where: str) -> None:
@@ -153,52 +94,9 @@ def read_episode(folder: Path, *, verify: bool = False) -> Manifest:
     manifest = schemas.read_document(path)
     check_manifest(manifest, where=str(path))
     if verify:
-        _verify(folder, manifest)
+        stated = {str(entry['file']): str(entry['sha256']) for entry in _named(manifest)}
+        verify_files(folder, stated, EPISODE)
     return manifest
-
-
-def sweep(out: Path) -> int:
-    """Remove what processes that died have left half-written; returns how many folders.
-
-    Left alone while its process lives or, seen from another container, holds its lock.
-    """
-    stale = [path for path in out.glob('.partial-*') if _is_stale(path)] if out.is_dir() else []
-    for path in stale:
-        with storing(path):
-            shutil.rmtree(path)
-    return len(stale)
-
-
-def _is_stale(path: Path) -> bool:
-    match = _PARTIAL.fullmatch(path.name)
-    if match is None or _is_alive(int(match['pid'])):
-        return False
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:  # already gone, or not ours to judge
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it lives and belongs to someone else
-        return True
-    return True
-
-
-def _files(folder: Path) -> set[str]:
-    paths = (path for path in folder.rglob('*') if not path.is_dir())
-    return {path.relative_to(folder).as_posix() for path in paths}
 
 
 def _named(manifest: Manifest) -> list[dict[str, Any]]:
@@ -215,34 +113,10 @@ def _with_hashes(folder: Path, manifest: Manifest) -> dict[str, Any]:
         names = {str(entry['file']) for entry in entries}
     except (KeyError, TypeError) as error:
         raise StoreError(f'{folder.name}: the manifest names no files ({error})') from error
-    present = _files(folder)
-    for name in sorted(names ^ present):
-        fault = 'is written but not named' if name in present else 'is named but not written'
-        raise StoreError(f'{folder.name}: {name} {fault} in the manifest; do both or neither')
+    require_named(folder, names, EPISODE)
     for entry in entries:
         entry['sha256'] = sha256_file(folder / entry['file'])
     clip, *rest = entries
     clip['bytes'] = (folder / clip['file']).stat().st_size
     thumbnail = rest.pop() if manifest['thumbnail'] else None
     return {**manifest, 'clip': clip, 'evidence': rest, 'thumbnail': thumbnail}
-
-
-def _require_same(folder: Path, manifest: Manifest, cause: OSError) -> None:
-    if not folder.is_dir() or not (folder / MANIFEST).exists():
-        raise StoreError(f'{folder}: exists and is no episode; move it away') from cause
-    if canonical_json(read_episode(folder)) != canonical_json(manifest):
-        raise StoreError(
-            f'{folder}: holds another result for the same stretch and configuration; '
-            'move it away or choose another output folder'
-        ) from cause
-
-
-def _verify(folder: Path, manifest: Manifest) -> None:
-    for entry in _named(manifest):
-        path = folder / entry['file']
-        if not path.is_file():
-            raise StoreError(f'{path}: is missing; copy the episode again or harvest again')
-        if sha256_file(path) != entry['sha256']:
-            raise StoreError(
-                f'{path}: differs from its sha256 in {MANIFEST}; copy or harvest it again'
-            )

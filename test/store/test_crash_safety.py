@@ -16,7 +16,8 @@ import pytest
 from episode_maker import CONFIG_HASH, harvest, make_manifest, write_files
 
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
-from cosmos_flywheel.store.episodes import EpisodeWriter, iter_episodes, read_episode, sweep
+from cosmos_flywheel.store.episodes import EpisodeWriter, iter_episodes, read_episode
+from cosmos_flywheel.store.folders import sweep
 
 MANIFESTS = [make_manifest(2.0), make_manifest(10.0)]
 IDS = sorted(manifest['id'] for manifest in MANIFESTS)

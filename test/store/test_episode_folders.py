@@ -14,14 +14,14 @@ from episode_maker import make_manifest, write_episode, write_files
 
 from cosmos_flywheel.core.errors import SchemaError, StoreError
 from cosmos_flywheel.core.lineage import sha256_file
-from cosmos_flywheel.store import episodes as module
+from cosmos_flywheel.store import folders as module
 from cosmos_flywheel.store.episodes import (
     EpisodeWriter,
     is_complete,
     iter_episodes,
     read_episode,
-    sweep,
 )
+from cosmos_flywheel.store.folders import sweep
 
 MANIFEST = make_manifest()
 ID = MANIFEST['id']

@@ -22,7 +22,8 @@ from cosmos_flywheel.capture.live.recording import Captured
 from cosmos_flywheel.core.errors import FlywheelError, SchemaError
 from cosmos_flywheel.store.budget import make_room
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
-from cosmos_flywheel.store.episodes import read_episode, sweep
+from cosmos_flywheel.store.episodes import read_episode
+from cosmos_flywheel.store.folders import sweep
 from cosmos_flywheel.store.records import WatchedBag
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 30.0
