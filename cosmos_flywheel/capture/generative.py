@@ -13,6 +13,8 @@ from pathlib import Path
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.engines import COSMOS_LEVELS, REMOTE_LEVELS
+from cosmos_flywheel.engines.cosmos.causal.session import CosmosStream
+from cosmos_flywheel.engines.cosmos.causal.settings import StreamSettings
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
 from cosmos_flywheel.engines.cosmos.session import Cosmos
 from cosmos_flywheel.engines.cosmos.settings import CosmosSettings
@@ -53,7 +55,10 @@ class RemoteChoice:
 
 def session_of(model: GenerativeModel) -> Cosmos:
     """A session, made without loading or asking anything."""
-    return Remote(model, _pictures) if isinstance(model, RemoteModel) else Cosmos(model)
+    if isinstance(model, RemoteModel):
+        return Remote(model, _pictures)
+    is_causal = isinstance(model.settings, StreamSettings)
+    return CosmosStream(model) if is_causal else Cosmos(model)
 
 
 def load_model(folder: Path, level: str) -> GenerativeModel | None:

@@ -27,7 +27,14 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.preflight import Report
 from cosmos_flywheel.core.promise import BUDGET_PER_HOUR
-from cosmos_flywheel.engines import COSMOS_LEVELS, LEVELS, REMOTE_LEVELS, CosmosSettings
+from cosmos_flywheel.engines import (
+    COSMOS_LEVELS,
+    LEVELS,
+    REMOTE_LEVELS,
+    STREAM_LEVEL,
+    CosmosSettings,
+)
+from cosmos_flywheel.engines.cosmos.causal.settings import CHOSEN, StreamSettings
 from cosmos_flywheel.engines.remote.server import SERVED, Server
 from cosmos_flywheel.engines.remote.settings import RemoteSettings
 from cosmos_flywheel.store.robots import load_robot
@@ -83,7 +90,8 @@ def add_parser(subparsers: Any) -> None:
         action='append',
         default=[],
         metavar='NAME=VALUE',
-        help=f'of cosmos: {_names(CosmosSettings)}; of remote: {_names(RemoteSettings)}',
+        help=f'of cosmos: {_names(CosmosSettings)}; of {STREAM_LEVEL}: {", ".join(CHOSEN)}; '
+        f'of remote: {_names(RemoteSettings)}',
     )
     parser.add_argument(
         '--settings',
@@ -182,6 +190,13 @@ def _choice(args: argparse.Namespace) -> CosmosChoice | RemoteChoice | None:
             f'engine {args.engine} needs a checkpoint; get one with `flywheel engine pull` and '
             'give --checkpoint DIR'
         )
+    if args.engine == STREAM_LEVEL:
+        if args.settings is not None:
+            raise ConfigError(
+                f'--settings are of other levels; leave them away with {STREAM_LEVEL}'
+            )
+        streaming = StreamSettings.of_checkpoint(args.checkpoint, args.set)
+        return CosmosChoice(streaming, args.checkpoint, args.revision)
     given = {} if args.settings is None else load_settings(args.settings)
     tier = COSMOS_LEVELS[args.engine]
     settings = CosmosSettings.parse(args.set, **{'tier': tier, **given})

@@ -13,6 +13,7 @@ from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.core.types import Picture, Prediction
 from cosmos_flywheel.engines.base import ActingModel, EngineSpec, WorldModel
+from cosmos_flywheel.engines.cosmos.causal.settings import LEVEL
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
 from cosmos_flywheel.engines.cosmos.session import Cosmos
 from cosmos_flywheel.engines.cosmos.settings import TIERS, CosmosSettings
@@ -26,6 +27,7 @@ __all__ = [
     'ENGINES',
     'LEVELS',
     'REMOTE_LEVELS',
+    'STREAM_LEVEL',
     'ActingModel',
     'Cosmos',
     'CosmosModel',
@@ -44,7 +46,9 @@ ENGINES: dict[str, type[Persistence]] = {'persistence': Persistence, 'flow': Flo
 """By level name, those that need no weights."""
 LEVELS = (Local.level, *ENGINES)
 """Every engine that runs on a CPU, the best first."""
-COSMOS_LEVELS = {f'cosmos-{tier}': tier for tier in TIERS}
+STREAM_LEVEL = LEVEL
+"""The causal checkpoint, at whatever tier."""
+COSMOS_LEVELS = {**{f'cosmos-{tier}': tier for tier in TIERS}, STREAM_LEVEL: max(TIERS)}
 REMOTE_LEVELS = {f'remote-{tier}': tier for tier in TIERS}
 """Resolution tier by level: Cosmos here, and at a server."""
 

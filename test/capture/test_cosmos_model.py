@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from cosmos_flywheel.core.trust import Reseeded, Trust, trust_of
 from cosmos_flywheel.engines import CosmosSettings
 from cosmos_flywheel.engines.card import cards_here
 from cosmos_flywheel.engines.cosmos import runtime as runtimes
+from cosmos_flywheel.engines.cosmos.causal.manifest import Embodiment, Manifest
 from cosmos_flywheel.store.robots import load_robot
 
 SETTINGS = {'tier': 256, 'steps': 1, 'precision': 'fp32', 'chunk': 4, 'stride': 4}
@@ -48,6 +51,17 @@ def checkpoint(root: Path, tmp_path_factory) -> Path:
 
     sys.path.pop(0)
     return write_checkpoint(tmp_path_factory.mktemp('hub'))
+
+
+@pytest.fixture(scope='module')
+def causal(checkpoint, tmp_path_factory) -> Path:
+    """The same checkpoint, were it a causal one."""
+    made = tmp_path_factory.mktemp('causal') / checkpoint.name
+    shutil.copytree(checkpoint, made)
+    config = made / 'transformer' / 'config.json'
+    manifest = Manifest(embodiments={'pusht': Embodiment(4, (0.0, 0.0), (1.0, 1.0))})
+    config.write_text(json.dumps({**json.loads(config.read_text()), **manifest.config()}))
+    return made
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -154,6 +168,35 @@ def test_the_command_fits_and_harvests(bags, checkpoint, robot_file, tmp_path, c
     local = ['fit', str(bags[0]), '--robot', str(robot_file), '--set', 'steps=3', '-o', model]
     assert main([*local, '--force']) == 2
     assert 'leave it away' in capsys.readouterr().err
+
+
+def test_the_causal_checkpoint_is_fitted_and_live_scores_are_those_of_a_harvest(
+    causal, checkpoint, bags, robot_file, tmp_path, capsys
+):
+    model, engine = tmp_path / 'model', ['--engine', 'cosmos-stream']
+    fit = ['fit', str(bags[0]), '--robot', str(robot_file), '-o', str(model)]
+    words = ['--set=tier=256', '--set=precision=fp32', '--set=window=6']
+    assert main([*fit, *engine, '--checkpoint', str(causal), *words]) == 0
+    assert 'picture is muted' in capsys.readouterr().out
+    judge = load_judge(model)
+    assert (judge.level, judge.cosmos.settings.window) == ('cosmos-stream', 6)
+    bag = write(tmp_path / 'covered', covered(5.0))
+    harvested = scores_of(judge, robot_file, bag)
+    known = {ns: s for ns, (s, _) in harvested.items() if not np.isnan(s)}
+    assert len(known) > 2
+    live = live_scores(judge, robot_file, bag)
+    assert {ns: s for ns, s in live.items() if not np.isnan(s)}.items() <= known.items()
+    assert len([s for s in live.values() if not np.isnan(s)]) >= len(known) - 1
+    assert main([*fit, *engine, '--force', '--checkpoint', str(checkpoint)]) == 2
+    assert 'is no causal checkpoint' in capsys.readouterr().err
+    base = [*fit, '--engine', 'cosmos-256', '--force', '--checkpoint', str(causal)]
+    assert main(base) == 2
+    assert 'give --engine cosmos-stream' in capsys.readouterr().err
+    assert main([*fit, *engine, '--force', '--checkpoint', str(causal), '--set=steps=8']) == 2
+    assert "steps is the checkpoint's own" in capsys.readouterr().err
+    tuned = ['--checkpoint', str(causal), '--settings', str(tmp_path / 'chosen.json')]
+    assert main([*fit, *engine, '--force', *tuned]) == 2
+    assert '--settings are of other levels' in capsys.readouterr().err
 
 
 def test_spread_is_what_another_seed_would_have_scored():

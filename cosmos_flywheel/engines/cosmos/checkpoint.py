@@ -21,6 +21,7 @@ from torch import Tensor
 
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.lineage import sha256_file
+from cosmos_flywheel.engines.cosmos.causal.manifest import Manifest
 from cosmos_flywheel.engines.cosmos.dims import Dims, Shapes, VaeDims
 from cosmos_flywheel.engines.cosmos.weights import RandomWeights
 
@@ -103,7 +104,10 @@ class Checkpoint:
             )
         self.folder, self.revision = folder, revision
         text, picture = folder / 'transformer', folder / 'vae'
-        self.dims = Dims.read(_json(text / 'config.json'), str(text / 'config.json'))
+        config = _json(text / 'config.json')
+        self.dims = Dims.read(config, str(text / 'config.json'))
+        self.manifest = Manifest.read(config, str(text / 'config.json'))
+        """Of a causal checkpoint; None for a base model."""
         self.vae_dims = VaeDims.read(_json(picture / 'config.json'), str(picture / 'config.json'))
 
     def transformer(self, device: str = 'cpu', dtype: Any = torch.bfloat16) -> ShardedWeights:
@@ -128,13 +132,19 @@ class Checkpoint:
 
 
 def write_random(
-    folder: Path, dims: Dims, vae_dims: VaeDims, seed: int = 0, shards: int = 2
+    folder: Path,
+    dims: Dims,
+    vae_dims: VaeDims,
+    seed: int = 0,
+    shards: int = 2,
+    manifest: Manifest | None = None,
 ) -> None:
     """Write a random checkpoint in the same layout, for tests and dry runs; small dims only."""
     for name, sizes in (('transformer', dims), ('vae', vae_dims)):
         inner = folder / name
         inner.mkdir(parents=True)
-        (inner / 'config.json').write_text(json.dumps(sizes.config()))
+        causal = manifest.config() if manifest and name == 'transformer' else {}
+        (inner / 'config.json').write_text(json.dumps({**sizes.config(), **causal}))
         shapes = sizes.shapes()
         weights = RandomWeights(shapes, seed)
         names = sorted(shapes)

@@ -19,6 +19,8 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.engines.cosmos.actions import ActionMap
+from cosmos_flywheel.engines.cosmos.causal.manifest import Manifest
+from cosmos_flywheel.engines.cosmos.causal.settings import LEVEL, StreamSettings
 from cosmos_flywheel.engines.cosmos.robot_model import (
     RobotModel,
     document_bytes,
@@ -76,16 +78,29 @@ class CosmosModel(RobotModel):
             raise EngineError(
                 f'{checkpoint}: is not named by its commit of 40 hex digits; give --revision'
             )
+        files = file_sums(checkpoint)
+        actions = ActionMap.of(robot)
+        manifest = Manifest.of_folder(checkpoint)
+        if isinstance(settings, StreamSettings):
+            if manifest is None:
+                raise EngineError(
+                    f'{checkpoint}: is no causal checkpoint; give --engine cosmos-480 or '
+                    'cosmos-256'
+                )
+            settings.check(manifest)
+            actions = manifest.fitted(actions)
+        elif manifest is not None:
+            raise EngineError(f'{checkpoint}: is a causal checkpoint; give --engine {LEVEL}')
         return cls(
             robot.name,
             robot.task,
             robot.clock.hz,
             camera_size,
             View.of(robot, camera_size, settings.tier),
-            ActionMap.of(robot),
+            actions,
             settings,
             commit,
-            file_sums(checkpoint),
+            files,
             checkpoint,
         )
 
@@ -123,9 +138,10 @@ class CosmosModel(RobotModel):
 
         """
         document = schemas.load(folder / DOCUMENT, SCHEMA)
+        kind = StreamSettings if 'window' in document['settings'] else CosmosSettings
         return cls(
             **read_robot(document),
-            settings=CosmosSettings(**known_fields(document['settings'], CosmosSettings)),
+            settings=kind(**known_fields(document['settings'], kind)),
             commit=document['commit'],
             files=dict(document['files']),
             checkpoint=folder / LINK,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from cosmos_flywheel.core.types import Picture, Vector
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS
 from cosmos_flywheel.engines.cosmos.actor import Actor, Made
 from cosmos_flywheel.engines.cosmos.caption import action_caption, token_ids
+from cosmos_flywheel.engines.cosmos.causal.settings import StreamSettings
 from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
 from cosmos_flywheel.engines.cosmos.cuda import (
     GraphLoop,
@@ -82,12 +83,18 @@ class Runtime:
     """
 
     def __init__(self, model: CosmosModel, weights: Weights, *, uses_graphs: bool) -> None:
-        settings, canvas = model.settings, model.view.canvas
         self.model = model
-        self.latent = (settings.latent_frames, *canvas.latent)
+        self.latent = (model.settings.latent_frames, *model.view.canvas.latent)
         self.vae = weights.vae
         self._newest: tuple[Picture, Tensor] | None = None
         """The last first picture and its latent: other seeds and actions begin with it too."""
+        with enough_memory('recording the steps', model), torch.no_grad():
+            self._prepare(weights, uses_graphs=uses_graphs)
+
+    def _prepare(self, weights: Weights, *, uses_graphs: bool) -> None:
+        """Make the loop, and record it."""
+        model, settings, canvas = self.model, self.model.settings, self.model.view.canvas
+        self.generation = weights.generation
         task = Task(
             FORWARD_DYNAMICS,
             self.latent,
@@ -98,17 +105,16 @@ class Runtime:
             settings.guidance,
         )
         schedule = make_schedule(settings.steps, settings.shift)
-        with enough_memory('recording the steps', model), torch.no_grad():
-            self.loop = Loop(weights.generation, task, weights.texts, schedule)
-            self._begin_anyhow()
-            if settings.precision == 'fp8' and not _is_packed(weights.generation):
-                to_float8(self.loop)
-            self.graphs: GraphVae | None = None
-            if uses_graphs:
-                self.vae = channels_last(self.vae, compiled_passes())
-                self.graphs = GraphVae(self.vae, canvas.size, self.latent)
-            self._uses_graphs = uses_graphs
-            self.steps = self.steps_over(self.loop)
+        self.loop = Loop(weights.generation, task, weights.texts, schedule)
+        self._begin_anyhow()
+        if settings.precision == 'fp8' and not _is_packed(weights.generation):
+            to_float8(self.loop)
+        self.graphs: GraphVae | None = None
+        if uses_graphs:
+            self.vae = channels_last(self.vae, compiled_passes())
+            self.graphs = GraphVae(self.vae, canvas.size, self.latent)
+        self._uses_graphs = uses_graphs
+        self.steps = self.steps_over(self.loop)
         self._acting: Made = {}
 
     def foretell(self, picture: Picture, rows: Vector, seed: int) -> Tensor:
@@ -162,12 +168,16 @@ class Runtime:
                 _wait()
                 return np.concatenate([part.numpy() for part in parts])
             like = next(iter(self.vae.tensors.values()))
-            groups = self.vae.decode(latents.to(like.device, like.dtype))
-            shown = [
-                ((g[0].permute(1, 2, 3, 0).float() + 1) * 127.5).round().to(torch.uint8)
-                for g in groups
-            ]
-            return np.asarray(torch.cat(shown).cpu().numpy())
+            return self.grey_levels(self.vae.decode(latents.to(like.device, like.dtype)))
+
+    @staticmethod
+    def grey_levels(groups: Iterable[Tensor]) -> NDArray[np.uint8]:
+        """(T, H, W, 3) RGB of decoded groups (1, 3, …, H, W) in -1 … 1."""
+        shown = [
+            ((g[0].permute(1, 2, 3, 0).float() + 1) * 127.5).round().to(torch.uint8)
+            for g in groups
+        ]
+        return np.asarray(torch.cat(shown).cpu().numpy())
 
     def steps_over(self, loop: Loop) -> Steps:
         """What walks a loop that has begun, as the settings say."""
@@ -223,7 +233,8 @@ def runtime_of(model: CosmosModel) -> Runtime:
 
 def _plainly(model: CosmosModel) -> CosmosModel:
     """The same but for what is the session's affair."""
-    return model.with_settings(seed=0, seeds=1, stride=1, residual='frames')
+    settings = model.settings
+    return model.with_settings(seed=0, seeds=1, stride=settings.chunk, residual='frames')
 
 
 def close_all() -> None:
@@ -249,7 +260,15 @@ def _make(model: CosmosModel) -> Runtime:
         )
     model.verify()
     with enough_memory('loading the tower', model), torch.no_grad():
-        return Runtime(model, _load(model), uses_graphs=uses_graphs)
+        return _kind(model)(model, _load(model), uses_graphs=uses_graphs)
+
+
+def _kind(model: CosmosModel) -> type[Runtime]:
+    if not isinstance(model.settings, StreamSettings):
+        return Runtime
+    from cosmos_flywheel.engines.cosmos.causal.runtime import StreamRuntime
+
+    return StreamRuntime
 
 
 def _load(model: CosmosModel) -> Weights:
@@ -277,7 +296,7 @@ def _shared(model: CosmosModel) -> Generation | None:
         of_torch = other.model.settings.back_end != 'tensorrt'
         same = of_torch and other.model.files == model.files
         if same and other.model.settings.precision == model.settings.precision:
-            return other.loop.generation
+            return other.generation
     return None
 
 

@@ -163,7 +163,7 @@ class Cosmos(Acting):
         if asked is None:
             raise EngineError('nothing to show: a picture, a state or a command is not known')
         latents = self._foretell(observation.stamp_ns, *asked)
-        frames = self.runtime.pictures(latents[:1])[[step + 1 for step in steps]]
+        frames = self._pictures(latents[:1])[[step + 1 for step in steps]]
         return self.model.view.part(frames, self.spec.size)
 
     def asked(
@@ -244,14 +244,16 @@ class Cosmos(Acting):
         self._newest = begun_ns, key, latents
         return latents
 
+    def _pictures(self, latents: Tensor) -> NDArray[np.uint8]:
+        """All of a chunk, (1 + T, H, W, 3) of what is shown of the canvas."""
+        return self.runtime.pictures(latents)
+
     def _frames(
         self, latents: Tensor, steps: Sequence[int]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
         """The compared frames of some steps, and of several seeds their spread."""
         size, wanted = self.spec.residual_size, [step + 1 for step in steps]
-        made = [
-            self.model.view.part(self.runtime.pictures(one[None])[wanted], size) for one in latents
-        ]
+        made = [self.model.view.part(self._pictures(one[None])[wanted], size) for one in latents]
         if len(made) == 1:
             return made[0], None
         several = np.stack(made).astype(np.float32)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
 from cosmos_flywheel.engines.cosmos.dims import Dims
 from cosmos_flywheel.engines.cosmos.generation import pack_layer, run_layer
@@ -63,6 +64,10 @@ class Units:
     """Of one checkpoint at one setting."""
 
     def __init__(self, checkpoint: Checkpoint, setting: Setting) -> None:
+        if checkpoint.manifest is not None:
+            raise EngineError(
+                f'{checkpoint.folder}: is a causal checkpoint; there are no engines for its window'
+            )
         self.checkpoint, self.setting = checkpoint, setting
         self.dims: Dims = checkpoint.dims
         self.dtype: torch.dtype = getattr(torch, setting.precision)

@@ -26,6 +26,7 @@ from cosmos_flywheel.engines.base import (  # noqa: E402
 )
 from cosmos_flywheel.engines.cosmos import runtime as runtimes  # noqa: E402
 from cosmos_flywheel.engines.cosmos.actions import ActionMap  # noqa: E402
+from cosmos_flywheel.engines.cosmos.dims import VaeDims  # noqa: E402
 from cosmos_flywheel.engines.cosmos.model import CosmosModel  # noqa: E402
 from cosmos_flywheel.engines.cosmos.session import Cosmos  # noqa: E402
 from cosmos_flywheel.engines.cosmos.settings import CosmosSettings  # noqa: E402
@@ -44,7 +45,8 @@ STILL = np.array([0.3, 0.1, 0.4, 0, 0, 0, 1], np.float32)
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp('hub'))
+    small = VaeDims(base=2, decoder_base=2, blocks=1)  # whole canvases go through it
+    return write_checkpoint(tmp_path_factory.mktemp('hub'), vae=small)
 
 
 @pytest.fixture(autouse=True)

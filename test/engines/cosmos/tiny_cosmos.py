@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from cosmos_flywheel.engines.cosmos.causal.manifest import Manifest
 from cosmos_flywheel.engines.cosmos.checkpoint import write_random
 from cosmos_flywheel.engines.cosmos.dims import Dims, VaeDims
 
@@ -21,10 +22,12 @@ END, START = '<|im_end|>', '<|vision_start|>'
 TEMPLATE = "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '<|im_end|>' }}{% endfor %}"
 
 
-def write_checkpoint(folder: Path, dims: Dims = DIMS, vae: VaeDims = VAE) -> Path:
-    """A folder named by its commit, as the hub's cache has it."""
+def write_checkpoint(
+    folder: Path, dims: Dims = DIMS, vae: VaeDims = VAE, manifest: Manifest | None = None
+) -> Path:
+    """A folder named by its commit, as the hub's cache has it; with a manifest a causal one."""
     made = folder / COMMIT
-    write_random(made, dims, vae)
+    write_random(made, dims, vae, manifest=manifest)
     write_tokenizer(made / 'text_tokenizer')
     return made
 
