@@ -36,6 +36,7 @@ AT_HOME = {
     'onnxruntime': {'engines'},
     'safetensors': {'engines', 'capture'},
     'av': {'video'},
+    'pyarrow': {'bags'},
     'torch': {'engines', 'sim', 'generate', 'validate'},
     'tensorrt': {'engines'},
     'tensorrt_rtx': {'engines'},

@@ -82,7 +82,7 @@ def _head(survey: BagSurvey, proposal: Proposal) -> Iterator[str]:
     yield f'schema: {SCHEMA}'
     yield f'name: {_scalar(proposal.document["name"])}'
     yield from _comment('What the robot is doing, in words; shown to world models that read text.')
-    yield 'task: ""'
+    yield f'task: {_scalar(proposal.document["task"])}'
 
 
 def _clock(survey: BagSurvey, document: Mapping[str, Any]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from keyword import iskeyword
 
 from cosmos_flywheel import __version__
 from cosmos_flywheel.cli.table import printable
@@ -21,14 +22,15 @@ VERBS: Mapping[str, str] = {
     'episodes': 'list, show and label what was found',
     'inspect': 'look a bag over: topics, rates, gaps, clocks, and what would be watched',
     'init': 'write a robot file for a bag',
+    'import': 'make bags of a LeRobot data set or of films with captions',
     'engine': 'fetch, build, list and check engines for a GPU',
     'sim': 'record a simulated robot that fails at will, with labels',
     'live': 'watch a robot live: predict, compare, capture',
     'watch': 'show the running graph on a local page',
     'node': 'run one ROS 2 node of the live graph',
 }
-"""What each verb does. Its module `cosmos_flywheel.cli.VERB` offers `add_parser(subparsers)`,
-which sets `run`, and `run(args) -> exit code`; it is imported only when it is asked for."""
+"""What each verb does. Its module (`module_of`) offers `add_parser(subparsers)`, which sets `run`,
+and `run(args) -> exit code`; it is imported only when it is asked for."""
 
 ERROR_CODE = 2
 INTERRUPT_CODE = 130
@@ -66,6 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def module_of(verb: str) -> str:
+    """The name of a verb's module; that of a verb which is a word of Python ends with `_`."""
+    return f'cosmos_flywheel.cli.{verb}' + '_' * iskeyword(verb)
+
+
 def _shown(error: FlywheelError) -> str:
     """Its words as they may reach a terminal: they quote names that others chose."""
     return '\n'.join(map(printable, str(error).splitlines()))
@@ -81,7 +88,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     asked = next((word for word in arguments if not word.startswith('-')), None)
     for verb, what in VERBS.items():
         if verb == asked:
-            importlib.import_module(f'cosmos_flywheel.cli.{verb}').add_parser(subparsers)
+            importlib.import_module(module_of(verb)).add_parser(subparsers)
         else:
             subparsers.add_parser(verb, help=what)
     return parser

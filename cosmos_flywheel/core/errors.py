@@ -13,6 +13,10 @@ class BagError(FlywheelError):
     """A recorded bag cannot be opened or read."""
 
 
+class SourceError(FlywheelError):
+    """A data set or a folder of films cannot be imported."""
+
+
 class PictureError(FlywheelError):
     """One picture cannot be decoded, lies about its size, or is too large."""
 

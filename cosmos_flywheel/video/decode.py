@@ -3,13 +3,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from dataclasses import dataclass
+from fractions import Fraction
 from io import BytesIO
+from math import inf
+from pathlib import Path
 
 import av
 from av.error import FFmpegError
 
 from cosmos_flywheel.core.errors import PictureError
 from cosmos_flywheel.core.types import Picture
+
+MAX_PIXELS = 64 << 20
+"""Of one picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilmHead:
+    """What a film says of itself."""
+
+    size: tuple[int, int]
+    """(H, W) in pixels."""
+    fps: float
+    """Pictures a second on average; 0 where it does not say."""
+    seconds: float
+    """How long; 0 where it does not say."""
+
+
+def film_head(path: Path) -> FilmHead:
+    """The head of a film; raises PictureError when it is missing, damaged or no film."""
+    try:
+        with av.open(str(path), 'r') as container:
+            stream = _stream_of(path, container)
+            rate = stream.average_rate or stream.guessed_rate or Fraction(0)
+            size = (stream.codec_context.height, stream.codec_context.width)
+            return FilmHead(size, float(rate), max(0.0, (container.duration or 0) / av.time_base))
+    except FFmpegError as error:
+        raise _damaged(path, error) from error
+
+
+def film_pictures(
+    path: Path, start_s: float = 0.0, end_s: float = inf
+) -> Generator[tuple[float, Picture], None, None]:
+    """Times and pictures of a stretch of a film, one after the other; memory stays flat.
+
+    Args:
+        path: the film, in any container that FFmpeg knows.
+        start_s: pictures before it are skipped; seconds from the film's first picture.
+        end_s: no picture of this time or later is given.
+
+    Yields:
+        Seconds from the film's first picture, and uint8 (H, W, 3) RGB.
+
+    Raises:
+        PictureError: The film is missing, damaged, or has too large pictures.
+
+    """
+    try:
+        with av.open(str(path), 'r') as container:
+            stream = _stream_of(path, container)
+            stream.codec_context.thread_count = 1
+            begin = (stream.start_time or 0) * (stream.time_base or Fraction(0))
+            if start_s > 0 and stream.time_base:
+                # To the key picture before; what is decoded from there on is skipped.
+                container.seek(round((begin + start_s) / stream.time_base), stream=stream)
+            for frame in container.decode(stream):
+                if frame.width * frame.height > MAX_PIXELS:
+                    raise PictureError(f'{path}: {frame.width}x{frame.height} is too large')
+                time_s = float(frame.time or 0.0) - float(begin)
+                if time_s >= end_s:
+                    return
+                if time_s >= start_s:
+                    yield time_s, frame.to_ndarray(format='rgb24')
+    except FFmpegError as error:
+        raise _damaged(path, error) from error
 
 
 def decode_video(data: bytes, *, max_frames: int = 100_000) -> tuple[list[float], list[Picture]]:
@@ -40,3 +109,13 @@ def decode_video(data: bytes, *, max_frames: int = 100_000) -> tuple[list[float]
     except FFmpegError as error:
         raise PictureError(f'The video cannot be decoded ({error}): encode it again.') from error
     return times_s, pictures
+
+
+def _stream_of(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    if not container.streams.video:
+        raise PictureError(f'{path}: holds no video stream; give a film')
+    return container.streams.video[0]
+
+
+def _damaged(path: Path, error: FFmpegError) -> PictureError:
+    return PictureError(f'{path}: cannot be decoded ({error.strerror}); fetch or encode it again')

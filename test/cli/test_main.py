@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cosmos_flywheel import __version__
-from cosmos_flywheel.cli.main import VERBS, main
+from cosmos_flywheel.cli.main import VERBS, main, module_of
 from cosmos_flywheel.core.errors import BagError
 
 FLYWHEEL = (sys.executable, '-m', 'cosmos_flywheel.cli.main')
@@ -23,7 +23,7 @@ def verb_that_raises(monkeypatch, error: BaseException) -> None:
 
 @pytest.mark.parametrize('verb', VERBS)
 def test_every_verb_is_a_module_that_explains_itself(verb, capsys):
-    assert callable(importlib.import_module(f'cosmos_flywheel.cli.{verb}').run)
+    assert callable(importlib.import_module(module_of(verb)).run)
     with pytest.raises(SystemExit) as exit_:
         main([verb, '--help'])
     assert exit_.value.code == 0
