@@ -24,6 +24,7 @@ from cosmos_flywheel.engines.base import (  # noqa: E402
     MODES,
     POLICY,
 )
+from cosmos_flywheel.engines.cosmos import canvas  # noqa: E402
 from cosmos_flywheel.engines.cosmos import runtime as runtimes  # noqa: E402
 from cosmos_flywheel.engines.cosmos.actions import ActionMap  # noqa: E402
 from cosmos_flywheel.engines.cosmos.dims import VaeDims  # noqa: E402
@@ -45,13 +46,14 @@ STILL = np.array([0.3, 0.1, 0.4, 0, 0, 0, 1], np.float32)
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory) -> Path:
-    small = VaeDims(base=2, decoder_base=2, blocks=1)  # whole canvases go through it
+    small = VaeDims(base=2, decoder_base=2, blocks=1)
     return write_checkpoint(tmp_path_factory.mktemp('hub'), vae=small)
 
 
 @pytest.fixture(autouse=True)
 def shelf(tmp_path_factory, monkeypatch) -> Iterator[None]:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.getbasetemp() / 'cosmos_shelf'))
+    monkeypatch.setitem(canvas.BINS, 256, (SIZE,))  # no padding, which would be encoded each time
     yield
     runtimes.close_all()
 

@@ -151,6 +151,11 @@ class Manifest:
                 f'the causal checkpoint was trained on {names}, not on {actions.domain}; take a '
                 'base checkpoint with --engine cosmos-480'
             )
+        if len(known) > 1 and actions.domain not in known:
+            raise EngineError(
+                f'the causal checkpoint has {", ".join(known)} for domain {actions.id}; name the '
+                "robot's one of these"
+            )
         one = known.get(actions.domain) or next(iter(known.values()))
         if one.width != actions.width:
             raise EngineError(

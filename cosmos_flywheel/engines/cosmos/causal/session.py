@@ -3,8 +3,9 @@
 
 From the first prediction on, chunk by chunk, what was observed and done goes into the window, one
 stride behind, so that a prediction can still start from the stride before. Where something of it
-is not known (a picture, a state, a tick too many or too few) the stream begins anew with the
-picture that the prediction starts from, and an empty window.
+is not known (a picture, a state, a tick too many or too few) the stream begins anew, as many whole
+chunks before the prediction's start as the session remembers and knows; at worst with the start's
+own picture, and an otherwise empty window.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import ActionChunk, Observation, Picture, Vector
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from cosmos_flywheel.engines.cosmos.causal.runtime import StreamRuntime, World
     from cosmos_flywheel.engines.cosmos.runtime import Runtime
 
+Block = tuple[NDArray[np.uint8], Vector]
+"""Pictures (T, H, W, 3) of the canvas, and rows (T, width) that led to them."""
+Blocks = list[Block]
 KEPT_CHUNKS = 3
 """Of observations: those to be taken in, those of the prediction, and one that was skipped."""
 
@@ -116,32 +121,50 @@ class CosmosStream(Cosmos):
         if self._head_ns == begun_ns:
             return world
         self._newest = None
-        blocks = self._blocks(begun_ns)
+        path = [o for o in self._past if o.stamp_ns <= begun_ns]
+        if not path or path[-1].stamp_ns != begun_ns:
+            path = []  # nobody told of that instant
+        head_ns, self._head_ns = self._head_ns, None
+        known = head_ns in [one.stamp_ns for one in path]
+        blocks = self._blocks([o for o in path if o.stamp_ns >= (head_ns or 0)]) if known else None
+        if blocks is None:
+            blocks = self._begin(world, path, picture)
         if blocks is not None:
             for pictures, rows in blocks:
                 world.follow(pictures, rows)
             self._head_ns = begun_ns
-            return world
-        self._head_ns = None
-        if picture is None:
-            known = next((o for o in self._past if o.stamp_ns == begun_ns), None)
-            picture = None if known is None else self.model.view.compose(known.pictures)
-        if picture is not None:
-            world.begin(picture)
-            self._head_ns = begun_ns
         return world
 
-    def _blocks(self, begun_ns: int) -> list[tuple[NDArray[np.uint8], Vector]] | None:
-        """What came from the head to an instant: pictures and rows, chunk by chunk.
+    def _begin(
+        self, world: World, path: list[Observation], picture: Picture | None
+    ) -> Blocks | None:
+        """Begin anew as early as what led to an instant is known; what came since then.
 
-        None where that is not whole chunks, or not all of it is known.
+        None where not even the picture of the instant is known.
         """
-        head_ns, chunk = self._head_ns, self.model.settings.chunk
-        if head_ns is None or head_ns > begun_ns:
+        chunk = self.model.settings.chunk
+        for count in range((len(path) - 1) // chunk, 0, -1):
+            since = path[-1 - count * chunk :]
+            first, blocks = self.model.view.compose(since[0].pictures), self._blocks(since)
+            if first is not None and blocks is not None:
+                world.begin(first)
+                return blocks
+        if picture is None and path:
+            picture = self.model.view.compose(path[-1].pictures)
+        if picture is None:
             return None
-        path = [o for o in self._past if head_ns <= o.stamp_ns <= begun_ns]
+        world.begin(picture)
+        return []
+
+    def _blocks(self, path: list[Observation]) -> Blocks | None:
+        """What came along a path: pictures and rows, chunk by chunk.
+
+        None where that is not whole chunks of ticks, or not all of it is known.
+        """
+        chunk, period_ns = self.model.settings.chunk, NS / self.model.clock_hz
+        steps = np.diff([one.stamp_ns for one in path])
         whole = len(path) > 1 and (len(path) - 1) % chunk == 0
-        if not whole or path[0].stamp_ns != head_ns or path[-1].stamp_ns != begun_ns:
+        if not whole or (np.abs(steps - period_ns) > period_ns / 2).any():
             return None
         found = []
         for at in range(0, len(path) - 1, chunk):
@@ -151,7 +174,7 @@ class CosmosStream(Cosmos):
             found.append(block)
         return found
 
-    def _block(self, path: list[Observation]) -> tuple[NDArray[np.uint8], Vector] | None:
+    def _block(self, path: list[Observation]) -> Block | None:
         commands = [one.command for one in path[:-1]]
         pictures = [self.model.view.compose(one.pictures) for one in path[1:]]
         told = [one for one in commands if one is not None]
