@@ -119,7 +119,7 @@ def varied_in_time(path: Numbers, family: str, hz: float) -> Numbers:
     """
     steps = np.arange(len(path), dtype=np.float64)
     if family == 'harder':
-        return np.asarray(path[:1] + HARDER * (path - path[:1]))
+        return np.asarray(path[:1] + HARDER * (path - path[:1]), np.float64)
     wanted: Numbers | None = {
         'faster': FASTER * steps,
         'slower': SLOWER * steps,
@@ -127,7 +127,7 @@ def varied_in_time(path: Numbers, family: str, hz: float) -> Numbers:
         'later': _eased_shift(steps, -EARLIER_S * hz),
     }.get(family)
     if wanted is None:
-        return path.copy()
+        return np.array(path, np.float64)
     return np.asarray(
         np.column_stack([np.interp(wanted, steps, column) for column in path.T]), np.float64
     )

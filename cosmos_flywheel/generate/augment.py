@@ -7,7 +7,7 @@ commands are the recorded ones, and the candidate is called what it is: an augme
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.actions import recorded_commands
-from cosmos_flywheel.generate.base import Made, Order, unknown_axis
+from cosmos_flywheel.generate.base import Made, Order, unknown_axis, whole_cell
 from cosmos_flywheel.generate.clip import read_clip
 
 REVISION = 1
@@ -76,7 +76,7 @@ AXES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         'compressed': {'quality': 25},
     },
 }
-"""What each value of each axis sets; a seed moves everything a little beside it."""
+"""What each value of each axis sets; the seed moves everything a little beside it."""
 
 _BALANCE_SIGMA, _GAIN_SIGMA, _GAMMA_SIGMA, _FALL_SIGMA = 0.03, 0.06, 0.05, 0.08
 _MOST_TURN_DEG, _MOST_SHIFT, _ROOM = 0.6, 0.01, 0.03
@@ -90,6 +90,7 @@ class Augment:
     repeatable = True
     model = ('augment', None)
     parameters: Mapping[str, Any] = {'revision': REVISION}
+    axes: Mapping[str, Collection[str]] = AXES
 
     def check(self) -> None:
         """It needs nothing."""
@@ -103,7 +104,8 @@ class Augment:
     def make(self, order: Order) -> Made:
         """The clip, looking otherwise."""
         clip = read_clip(order)
-        look = draw_look(order.variation, order.chance('look'))
+        cell = whole_cell(order, AXES)
+        look = draw_look(cell, order.chance('look'))
         envelope = order.brief.envelope
         return Made(
             frames=changed(clip.recording.pictures, look, order.chance('noise')),
@@ -113,15 +115,16 @@ class Augment:
             notes=(
                 'augmentation: the recorded clip with another appearance; what happens and what '
                 'is commanded are unchanged',
+                'cell: ' + ', '.join(f'{axis} {value}' for axis, value in cell.items()),
                 'look: ' + ', '.join(f'{k} {v:.4g}' for k, v in asdict(look).items()),
             ),
         )
 
 
-def draw_look(variation: Variation, chance: np.random.Generator) -> Look:
+def draw_look(cell: Mapping[str, str], chance: np.random.Generator) -> Look:
     """The look of a cell, moved a little by chance."""
     asked: dict[str, float] = {}
-    for axis, value in sorted(variation.cell.items()):
+    for axis, value in sorted(cell.items()):
         asked |= AXES[axis][value]
     wanted = Look(**asked)  # type: ignore[arg-type]
     bright, red, blue, gamma, across, down = chance.standard_normal(6)

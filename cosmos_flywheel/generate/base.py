@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -100,6 +100,11 @@ class Generator(Protocol):
         """Everything beside the order that decides the result."""
         ...
 
+    @property
+    def axes(self) -> Mapping[str, Collection[str]]:
+        """The values that it knows, by axis; what an order leaves open, its seed decides."""
+        ...
+
     def check(self) -> None:
         """See that it can run here; raises EngineError, SimError or ConfigError with a remedy."""
         ...
@@ -119,7 +124,7 @@ class Generator(Protocol):
         ...
 
 
-def unknown_axis(variation: Variation, known: Mapping[str, Mapping[str, Any]]) -> str:
+def unknown_axis(variation: Variation, known: Mapping[str, Collection[str]]) -> str:
     """Which axis or value of a variation is not among `known`, in words; '' if all are."""
     for axis, value in sorted(variation.cell.items()):
         if axis not in known:
@@ -127,3 +132,12 @@ def unknown_axis(variation: Variation, known: Mapping[str, Mapping[str, Any]]) -
         if value not in known[axis]:
             return f'knows no {axis} {value!r}; it knows {", ".join(sorted(known[axis]))}'
     return ''
+
+
+def whole_cell(order: Order, known: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """A value on every axis: the order's, or where it leaves one open, one by its seed."""
+    drawn = {
+        axis: str(order.chance(f'axis {axis}').choice(sorted(values)))
+        for axis, values in sorted(known.items())
+    }
+    return {**drawn, **order.variation.cell}

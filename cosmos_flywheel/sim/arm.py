@@ -12,9 +12,10 @@ import numpy as np
 
 from cosmos_flywheel.core.errors import SimError
 from cosmos_flywheel.core.types import Picture
+from cosmos_flywheel.sim import arm_expert
 from cosmos_flywheel.sim.arm_faults import FAULTS, Trouble, span_of
 from cosmos_flywheel.sim.arm_look import Look
-from cosmos_flywheel.sim.arm_plan import Plan, make_plan
+from cosmos_flywheel.sim.arm_plan import Leg, Plan, make_plan
 from cosmos_flywheel.sim.arm_reach import JOINTS, joints_at
 from cosmos_flywheel.sim.arm_scene import draw_scene
 from cosmos_flywheel.sim.camera import SETTLE_S
@@ -82,7 +83,7 @@ class ArmWorld:
         self._mujoco = load_mujoco()
         self._setup = setup
         self._scene = draw_scene(setup)
-        self._plan = make_plan(setup, self._scene)
+        self._plan = self._script = make_plan(setup, self._scene)
         self.span: Span | None = span_of(setup, self._plan, CAMERA_HZ)
         self._model = self._mujoco.MjModel.from_xml_string(*_sources(setup.task))
         self._data = self._mujoco.MjData(self._model)
@@ -92,12 +93,21 @@ class ArmWorld:
         self._eye: Eye | None = None
         self._ticks = 0
         self._plan_s = 0.0
+        """Of the plan that is followed."""
+        self._takes_over_s: float | None = None
+        if setup.recovers and self.span is not None:
+            self._takes_over_s = arm_expert.takes_over_s(self._plan, self.span)
+        self._change_scene()
         self._aims = self._lay_table()
         self._trouble = Trouble(self._model, self._data, setup, self._scene, self._plan, self.span)
 
     @property
     def seconds(self) -> float:
         """Until the plan is done."""
+        if self._setup.recovers and self.span is not None:
+            whole_s = arm_expert.takes_over_s(self._script, self.span)
+            whole_s += arm_expert.SECONDS[self._setup.task]
+            return float(np.ceil(whole_s * CAMERA_HZ) / CAMERA_HZ)
         slowed_s = 0.0
         if self.span is not None and self._setup.has('slower_pace'):
             slowed_s = (self._plan.seconds - self.span.start_s) * (1 / self._pace(np.inf) - 1)
@@ -122,6 +132,8 @@ class ArmWorld:
         self._aims = aims
         self._ticks += 1
         self._plan_s += self._pace(at_s) / CONTROL_HZ
+        if self._takes_over_s is not None and self._plan_s >= self._takes_over_s:
+            self._take_over()
 
     def messages(self, stamp_ns: int, command: Numbers) -> Iterator[Said]:
         """Joint states and commands, and now and then what the robot thinks of its task."""
@@ -140,6 +152,11 @@ class ArmWorld:
             self._eye = Eye(self._model, 'third_person')
         return self._eye.picture(self._data)
 
+    def ends_well(self) -> bool:
+        """Whether the object is in the tray, or on the mark."""
+        pose = self._data.joint(next(iter(self._scene.objects))).qpos
+        return arm_expert.is_arrived(self._setup.task, self._scene, pose)
+
     def truth(self) -> Mapping[str, Numbers]:
         """Poses of the objects; joints (6,), the hand's place (3,)."""
         poses = {f'pose_{n}': self._data.joint(n).qpos.copy() for n in self._scene.objects}
@@ -151,6 +168,22 @@ class ArmWorld:
         if self._eye is not None:
             self._eye.close()
             self._eye = None
+
+    def _take_over(self) -> None:
+        """Go on with the expert's plan, which begins where the hand is told to be."""
+        place, opening_m = self._plan.at(self._plan_s)
+        poses = {n: self._data.joint(n).qpos.copy() for n in self._scene.objects}
+        now = Leg('now', 0.0, place, opening_m)
+        self._plan = arm_expert.expert_plan(self._setup.task, self._scene, now, poses)
+        self._executive = Executive(self._setup.task, self._plan)
+        self._plan_s, self._takes_over_s = 0.0, None
+
+    def _change_scene(self) -> None:
+        """Set friction and camera as the setup wants them."""
+        change = self._setup.change
+        for name in self._scene.objects:
+            self._model.geom_friction[self._model.geom(name).id, 0] *= change.friction
+        self._model.cam_pos[self._model.camera('third_person').id] += change.camera_m
 
     def _pace(self, at_s: float) -> float:
         """How many seconds of the plan pass in one second."""

@@ -23,7 +23,7 @@ class Look:
     def __init__(self, model: Any, setup: Setup, span: Span | None) -> None:
         self._model, self._setup, self._span = model, setup, span
         chance = setup.chance('look')
-        self._brightness = 1 + 0.02 * chance.standard_normal()
+        self._brightness = setup.change.light * (1 + 0.02 * chance.standard_normal())
         self._brighter = setup.chance('light').choice((-1, 1))
         model.light_pos[:] += chance.uniform(-0.05, 0.05, model.light_pos.shape)
         model.light_dir[:] += chance.uniform(-0.03, 0.03, model.light_dir.shape)
@@ -51,8 +51,9 @@ class Look:
             cv2.resize(clouds, shape[1::-1], interpolation=cv2.INTER_CUBIC), np.float64
         )
         grain += chance.normal(0, 3, shape[:2])
-        if self._setup.has('texture'):
+        stripes = self._setup.strength if self._setup.has('texture') else 0.0
+        if stripes := max(stripes, self._setup.change.surface):
             waves = np.sin(np.arange(shape[1]) * 2 * np.pi / 32 + chance.uniform(0, 6))
-            grain += self._setup.strength * MOST_STRIPES * 0.5 * np.sign(waves)
+            grain += stripes * MOST_STRIPES * 0.5 * np.sign(waves)
         pixels = np.clip(wood + grain[..., None], 0, 255).astype(np.uint8)
         model.tex_data[start : start + pixels.size] = pixels.ravel()

@@ -89,7 +89,7 @@ class Plan:
 def make_plan(setup: Setup, scene: Scene) -> Plan:
     """The plan for a setup, with the policy's error where the setup asks for one."""
     plan = _push(setup, scene) if setup.task == 'push' else _pick_place(setup, scene)
-    pace = setup.chance('pace').uniform(0.92, 1.1)
+    pace = setup.chance('pace').uniform(0.92, 1.1) / setup.change.pace
     legs = tuple(replace(leg, seconds=leg.seconds * pace) for leg in plan.legs)
     plan = replace(plan, legs=legs)
     if setup.has('weak_grip'):

@@ -43,6 +43,10 @@ SETTLE_STEPS = 60
 RATE_SIGMA, ACCELERATION_SIGMA, EFFORT_SIGMA = 0.004, 0.08, 0.03
 """Of the gyroscope, the accelerometer and the motors' currents: rad/s, m/s², N·m."""
 DIRT_COMES_S = 0.2
+NOTICES_S = 0.4
+"""So long after a fault began an expert that sees it brakes …"""
+BRAKES_M_S2 = 1.1
+"""… so hard, and stands."""
 PROPS = ('robot', 'pallet', 'carton', 'cage', 'person')
 
 
@@ -93,6 +97,7 @@ class BaseWorld:
         self._sensors = setup.chance('sensors')
         self._eye: Eye | None = None
         self._ticks = 0
+        self._change_scene()
         self._settle()
         self._odometry = Odometry.at_rest(self._wheel_angles())
         self._judge = Judge(setup.task, self._drive, self._model)
@@ -101,7 +106,14 @@ class BaseWorld:
     def command(self) -> Numbers:
         """m/s forward and rad/s to the left: (2,)."""
         commands = self._drive.commands
-        return commands[self._ticks].copy() if self._ticks < len(commands) else np.zeros(2)
+        if self._ticks >= len(commands):
+            return np.zeros(2)
+        command: Numbers = commands[self._ticks].copy()
+        if self._setup.recovers and self.span is not None:
+            since_s = self._ticks / CONTROL_HZ - self.span.start_s - NOTICES_S
+            slower = BRAKES_M_S2 * max(0.0, since_s)
+            command *= max(0.0, 1 - slower / max(self._fastest_m_s, 1e-6))
+        return command
 
     def step(self, command: Numbers) -> None:
         """Go on by one control period."""
@@ -143,6 +155,12 @@ class BaseWorld:
         share = self.span.share(at_s, DIRT_COMES_S)
         return self._lens.through(picture, share) if share else picture
 
+    def ends_well(self) -> bool:
+        """Whether nothing was hit, and the task is done or the robot stands as it was told to."""
+        if self._judge.verdict.startswith('failed: bumped'):
+            return False
+        return self._setup.recovers or not self._judge.verdict.startswith('failed')
+
     def truth(self) -> Mapping[str, Numbers]:
         """Poses of robot and props; the robot's `odometry` (3,): x, y, yaw from its start."""
         poses = {}
@@ -156,6 +174,14 @@ class BaseWorld:
         if self._eye is not None:
             self._eye.close()
             self._eye = None
+
+    def _change_scene(self) -> None:
+        """Set friction and camera as the setup wants them."""
+        change = self._setup.change
+        for name in WHEELS:
+            self._model.geom_friction[self._model.geom(name).id, 0] *= change.friction
+        self._model.cam_pos[self._model.camera('front').id] += change.camera_m
+        self._fastest_m_s = float(self._drive.commands[:, 0].max())
 
     def _settle(self) -> None:
         """Put the robot at its start and let it sink on its wheels."""

@@ -57,15 +57,15 @@ class Drive:
 
 def plan_drive(setup: Setup, hz: int) -> Drive:
     """Draw a drive: `SECONDS` long, with the passage of the task around x = 0."""
-    chance = setup.chance('drive')
+    chance, pace = setup.chance('drive'), setup.change.pace
     if setup.task == 'patrol':
-        return _patrol(chance, hz)
-    return _dock(chance, 1 if setup.chance('side').random() < 0.5 else -1, hz)
+        return _patrol(chance, hz, pace)
+    return _dock(chance, 1 if setup.chance('side').random() < 0.5 else -1, hz, pace)
 
 
-def _patrol(chance: np.random.Generator, hz: int) -> Drive:
+def _patrol(chance: np.random.Generator, hz: int, pace: float) -> Drive:
     """Along the aisle with gentle bends, half of the drives with a halt."""
-    cruise = chance.uniform(0.5, 0.75)
+    cruise = pace * chance.uniform(0.5, 0.75)
     wave_m, phase = chance.uniform(2.0, 3.2), chance.uniform(0, 2 * np.pi)
     bend = chance.uniform(0.06, 0.2)
     halt = chance.uniform(3.0, 5.0) if chance.random() < 0.5 else np.inf
@@ -95,10 +95,10 @@ def _patrol(chance: np.random.Generator, hz: int) -> Drive:
     return Drive(commands, poses, hz, side)
 
 
-def _dock(chance: np.random.Generator, side: int, hz: int) -> Drive:
+def _dock(chance: np.random.Generator, side: int, hz: int, pace: float) -> Drive:
     """Straight on, a quarter turn into the passage, and slowly up to the pallet."""
     straight, radius = chance.uniform(1.95, 2.2), chance.uniform(0.75, 0.82)
-    fast, medium = chance.uniform(0.84, 0.93), chance.uniform(0.56, 0.61)
+    fast, medium = pace * chance.uniform(0.84, 0.93), pace * chance.uniform(0.56, 0.61)
     blend = 0.25
     arc = np.pi / 2 * radius
     # With the curvature blended in and out, the turn needs this much more way.

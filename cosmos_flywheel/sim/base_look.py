@@ -24,15 +24,16 @@ class Look:
         self._lamps = model.light_diffuse.copy()
         self._ambient = model.vis.headlight.ambient.copy()
         self._headlight = model.vis.headlight.diffuse.copy()
-        if setup.has('other_goods'):
-            self._change_goods(setup.chance('other goods'), setup.strength)
+        others = setup.strength if setup.has('other_goods') else 0.0
+        if others := max(others, setup.change.surface):
+            self._change_goods(setup.chance('other goods'), others)
 
     def change(self, at_s: float) -> None:
         """Set the light of this instant, in seconds from the start."""
-        if self._span is None or not self._setup.has('light'):
-            return
-        share = self._setup.strength * self._span.share(at_s, SETTLE_S)
-        gain = 1 + self._brighter * MOST_LIGHT * share
+        gain = self._setup.change.light
+        if self._span is not None and self._setup.has('light'):
+            share = self._setup.strength * self._span.share(at_s, SETTLE_S)
+            gain *= 1 + self._brighter * MOST_LIGHT * share
         self._model.light_diffuse[:] = gain * self._lamps
         self._model.vis.headlight.ambient[:] = gain * self._ambient
         self._model.vis.headlight.diffuse[:] = gain * self._headlight

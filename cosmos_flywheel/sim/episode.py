@@ -65,7 +65,7 @@ class Episode:
         self._robot, self._setup = robot, setup
         with ExitStack() as stack:
             self._world = stack.enter_context(closing(robot.start(setup)))
-            nominal = replace(setup, fault=None, strength=0.0)
+            nominal = replace(setup, fault=None, strength=0.0, recovers=False)
             self._twin = stack.enter_context(closing(robot.start(nominal)))
             self._stack = stack.pop_all()
         self._camera = Camera(setup, self._world.span, robot.camera_hz)
@@ -98,6 +98,10 @@ class Episode:
         """True poses of the objects now, by name: (7,) as `World.truth` has them."""
         truth = self._world.truth()
         return {n.removeprefix(POSE): p for n, p in truth.items() if n.startswith(POSE)}
+
+    def ends_well(self) -> bool:
+        """Whether, were it to end now, the world is as the task wants it."""
+        return self._world.ends_well()
 
     def warm_up(self) -> None:
         """Make what renders ready: the first picture of a world takes a quarter of a second."""
@@ -134,8 +138,7 @@ class Episode:
 
     def step(self) -> None:
         """Go on by one control period, the twin too."""
-        fault = self._setup.fault
-        errs = fault is not None and fault.changes_commands and self._told is None
+        errs = _departs(self._setup) and self._told is None
         self._world.step(self.command)
         self._twin.step(self._twin.command() if errs else self.command)
         self.ticks += 1
@@ -151,6 +154,11 @@ class Episode:
     def close(self) -> None:
         """Release what renders; a second call does nothing."""
         self._stack.close()
+
+
+def _departs(setup: Setup) -> bool:
+    """Whether other commands are given than the nominal policy's."""
+    return setup.recovers or (setup.fault is not None and setup.fault.changes_commands)
 
 
 def _deviation_m(truth: Mapping[str, np.ndarray[Any, Any]]) -> Numbers:
@@ -197,5 +205,5 @@ def _label(
         'onset_s': None if onset is None else round(onset / robot.camera_hz, 6),
         'end_s': None if end is None else round(end / robot.camera_hz, 6),
         'max_object_deviation_m': round(float(deviation_m.max(initial=0)), 6),
-        'twin': 'nominal_policy' if fault and fault.changes_commands else 'same_commands',
+        'twin': 'nominal_policy' if _departs(setup) else 'same_commands',
     }

@@ -56,6 +56,8 @@ class Recording:
     truth: Mapping[str, np.ndarray[Any, Any]]
     """By name, one row a camera frame: `time_s`, `command`, `is_affected`, what the world tells
     (`World.truth`), and the twin's as `twin_NAME`."""
+    ends_well: bool
+    """Whether at the end the world is as the task wants it."""
     twin_film: tuple[Picture, ...] = ()
     """What a perfect camera sees of the twin, a picture a frame; empty if it was not wanted."""
 
@@ -97,6 +99,19 @@ def record(
         return recorder.recording(episode)
 
 
+def rehearse(robot: Robot, setup: Setup) -> bool:
+    """Run an episode without camera and twin: whether it ends well; a tenth of the work.
+
+    Raises:
+        SimError: MuJoCo is missing.
+
+    """
+    with closing(robot.start(setup)) as world:
+        for _ in range(round(world.seconds * robot.control_hz)):
+            world.step(world.command())
+        return world.ends_well()
+
+
 class _Recorder:
     """Notes what an episode says, with the instants at which it would be received."""
 
@@ -121,6 +136,7 @@ class _Recorder:
             messages=tuple(sorted(self._messages, key=lambda m: (m.log_ns, m.topic))),
             label={**label, 'start_ns': self._start_ns},
             truth=truth,
+            ends_well=episode.ends_well(),
             twin_film=tuple(episode.film),
         )
 

@@ -53,6 +53,27 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """What is otherwise than usual in a whole episode, without anything going wrong by it."""
+
+    light: float = 1.0
+    """Gain of the lamps."""
+    surface: float = 0.0
+    """0 … 1: how far the table top, or the goods on the racks, are others."""
+    camera_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """By how much the camera is displaced."""
+    friction: float = 1.0
+    """Gain of what the objects, or the wheels, rub on the ground with."""
+    pace: float = 1.0
+    """Gain of the policy's speed."""
+    onset: tuple[float, float] = (0.0, 1.0)
+    """Between which shares of its window a fault begins whose onset is drawn."""
+
+
+USUAL = Change()
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
     """All that decides an episode: equal setups give equal bytes."""
 
@@ -61,6 +82,9 @@ class Setup:
     fault: Fault | None = None
     strength: float = 0.0
     """0 … 1; 0 without a fault."""
+    change: Change = USUAL
+    recovers: bool = False
+    """Whether an expert that sees the world takes over once the fault has shown itself."""
 
     def chance(self, what: str) -> np.random.Generator:
         """Random numbers for one purpose, the same for every fault and strength of a seed."""
@@ -126,6 +150,10 @@ class World(Protocol):
 
     def picture(self) -> Picture:
         """What a perfect camera sees at this instant; a fresh array."""
+        ...
+
+    def ends_well(self) -> bool:
+        """Whether, were the episode to end now, the world is as the task wants it."""
         ...
 
     def truth(self) -> Mapping[str, Numbers]:
@@ -248,6 +276,7 @@ def draw_span(
     earliest = int(np.ceil(max(window_s[0], QUIET_S) * hz))
     latest = max(earliest, int(window_s[1] * hz))
     name = setup.fault.name if setup.fault else 'none'
-    frame = int(setup.chance(f'onset of {name}').integers(earliest, latest + 1))
+    first, last = (earliest + int(share * (latest - earliest)) for share in setup.change.onset)
+    frame = int(setup.chance(f'onset of {name}').integers(first, last + 1))
     frames = np.inf if lasts_s is None else max(1, round(lasts_s * hz))
     return Span(frame / hz, (frame + frames) / hz)

@@ -102,7 +102,7 @@ def test_a_perturbed_path_strays_smoothly_within_the_envelope_and_joins():
 
 def test_a_tight_envelope_makes_a_perturbation_smaller_before_it_is_refused():
     acceleration = np.abs(np.diff(PATH, 2, axis=0)).max(0) * HZ * HZ
-    tight = replace(ENVELOPE, acceleration=tuple(1.3 * acceleration))
+    tight = replace(ENVELOPE, acceleration=tuple(acceleration + 0.3))
     _, wide = perturbed(PATH, np.random.default_rng(1), ENVELOPE, HZ, BEFORE)
     _, narrow = perturbed(PATH, np.random.default_rng(1), tight, HZ, BEFORE)
     assert narrow < wide

@@ -29,7 +29,8 @@ def episode(tmp_path_factory):
 @pytest.fixture(scope='module')
 def made(episode) -> Callable[..., Made]:
     def make(seed: int = 0, **cell: str) -> Made:
-        return AUGMENT.make(make_order(episode, replace(SAME, cell=cell), seed))
+        whole = {**dict.fromkeys(AXES, 'as_recorded'), **cell}
+        return AUGMENT.make(make_order(episode, replace(SAME, cell=whole), seed))
 
     return make
 
@@ -81,6 +82,12 @@ def test_every_value_of_every_axis_changes_the_picture(made, axis):
     plain = made(camera='as_recorded').frames.astype(int)
     for value in set(AXES[axis]) - {'as_recorded'}:
         assert np.abs(made(**{axis: value}).frames - plain).mean() > 1, value
+
+
+def test_what_an_order_leaves_open_its_seed_decides(episode):
+    cells = {AUGMENT.make(make_order(episode, SAME, seed)).notes[1] for seed in range(8)}
+    assert len(cells) > 3
+    assert all('light ' in cell and 'sensor ' in cell for cell in cells)
 
 
 def test_what_is_not_a_matter_of_looks_is_refused(episode):

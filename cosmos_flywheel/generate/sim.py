@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The failure acted out again in the simulator: another scene, exact physics, known truth.
+
+The twin is set up from what the brief says (robot, task, cause), never from the ground truth of
+a recording. How strong the fault is, is found by rehearsal: a near miss is the strongest that
+still ends well, a failure one that does not.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cosmos_flywheel.bags.record import write_bag
+from cosmos_flywheel.bags.recording import Recording, read_recording
+from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.contract import Robot as RobotFile
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.lineage import canonical_json
+from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.generate.actions import Commands, planned
+from cosmos_flywheel.generate.base import Extra, Made, Order, unknown_axis, whole_cell
+from cosmos_flywheel.generate.clip import read_clip
+from cosmos_flywheel.sim import find_robot
+from cosmos_flywheel.sim.record import Recording as SimRecording
+from cosmos_flywheel.sim.record import record, rehearse
+from cosmos_flywheel.sim.render import load_mujoco
+from cosmos_flywheel.sim.world import Change, Fault, Robot, Setup
+
+REVISION = 1
+"""Counts up whenever equal orders get other episodes."""
+TWINS: Mapping[str, str] = {'sim_arm': 'arm', 'sim_base': 'base'}
+"""Simulated robot by the name in the robot file."""
+CAUSES: Mapping[str, str] = {
+    'actuator_stall': 'stall',
+    'blocked_path': 'blocked',
+    'camera_dropout': 'dropped_frames',
+    'camera_freeze': 'freeze',
+    'camera_latency': 'latency',
+    'camera_occlusion': 'occlusion',
+    'dropped_object': 'weak_grip',
+    'fallen_goods': 'fallen_carton',
+    'misplaced_pallet': 'relocated_pallet',
+    'object_lost': 'lost',
+    'object_moved': 'kick',
+    'person_in_way': 'person',
+    'repeated_attempt': 'double_pick',
+    'slipped_object': 'slip',
+}
+"""Fault by a pack's word for the cause, where the two are not the same word."""
+STEADY = ('texture', 'other_goods', 'relocated_pallet')
+"""Faults whose onset nobody chooses."""
+IN_THE_WAY = ('person', 'blocked_aisle', 'fallen_carton')
+"""What a base can stop for."""
+FASTER, SLOWER = 1.08, 0.9
+STRENGTHS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.12, 0.06)
+
+AXES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    'light': {
+        'usual': {},
+        'dim': {'light': 0.65},
+        'bright': {'light': 1.3},
+    },
+    'surface': {'usual': {}, 'other': {'surface': 0.8}},
+    'camera': {
+        'usual': {},
+        'shifted': {'camera_m': (0.0, 0.03, 0.02)},
+        'closer': {'camera_m': (-0.05, 0.0, 0.0)},
+    },
+    'friction': {'usual': {}, 'low': {'friction': 0.7}, 'high': {'friction': 1.3}},
+    'strength': {'any': {}, 'weak': {}, 'strong': {}},
+}
+"""What each value of each axis changes. Objects and start are elsewhere with every seed."""
+_FAMILY_CHANGES: Mapping[str, Mapping[str, Any]] = {
+    'earlier': {'onset': (0.0, 0.34)},
+    'later': {'onset': (0.66, 1.0)},
+    'faster': {'pace': FASTER},
+    'slower': {'pace': SLOWER},
+}
+_ENDS: Mapping[str, bool] = {'near_miss': True, 'recovery': True}
+"""How a family's episodes are to end; the others are to end badly, where the fault can do that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    """What is acted out."""
+
+    robot: Robot
+    task: str
+    fault: Fault
+
+
+class Simulator:
+    """The generator `sim`: see `Generator`."""
+
+    name = 'sim'
+    kind = 'simulation'
+    repeatable = True
+    parameters: Mapping[str, Any] = {'revision': REVISION}
+    axes: Mapping[str, Collection[str]] = AXES
+
+    @property
+    def model(self) -> tuple[str, str | None]:
+        """MuJoCo and its version: another one may compute other bytes."""
+        return 'mujoco', str(load_mujoco().__version__)
+
+    def check(self) -> None:
+        """MuJoCo is there; SimError with a remedy if not."""
+        load_mujoco()
+
+    def refusal(self, brief: Brief, variation: Variation) -> str:
+        """It needs a twin of the robot and a fault that is the cause."""
+        twin = TWINS.get(brief.origin.robot)
+        if twin is None:
+            known = ', '.join(sorted(TWINS))
+            return f'there is no twin of robot {brief.origin.robot!r}, only of {known}'
+        faults = find_robot(twin).faults
+        fault = faults.get(fault_of(brief))
+        if fault is None:
+            return (
+                f'the twin cannot fail by {brief.failure.cause!r}; it can by {", ".join(faults)}'
+            )
+        return unknown_axis(variation, AXES) or _unfit(twin, fault, variation.family)
+
+    def make(self, order: Order) -> Made:
+        """One episode of the twin."""
+        twin = _twin_of(order)
+        setup = _setup(order, twin)
+        recording = record(twin.robot, setup, film=False)
+        clip = _as_bag(recording)
+        seen = _read(clip, order.robot)
+        commands = _commands(order, seen)
+        label = recording.label
+        return Made(
+            frames=seen.pictures,
+            fps=order.robot.clock.hz,
+            commands=commands,
+            onset_s=label['onset_s'],
+            files=(Extra('clip.mcap', 'bag', clip),),
+            truth={
+                'label.json': canonical_json(label) + b'\n',
+                'truth.npz': _packed(recording.truth),
+            },
+            notes=_notes(order, setup, recording),
+        )
+
+
+def fault_of(brief: Brief) -> str:
+    """The fault that a brief's cause means."""
+    return CAUSES.get(brief.failure.cause, brief.failure.cause)
+
+
+def task_of(robot: str, recording: Recording, names: tuple[str, ...]) -> str:
+    """Which of the twin's tasks a clip shows, by what was commanded.
+
+    The arm pushes with closed fingers. The base takes the curve to the pallet, and goes faster
+    on the way to it than on patrol.
+    """
+    actions = recording.actions
+    if robot == 'arm':
+        return 'pick_place' if np.nanmax(actions[:, names.index('gripper')]) > 0.005 else 'push'
+    hz = 1 / float(np.median(np.diff(recording.times_s)))
+    turned = abs(float(np.nansum(actions[:, 1]))) / hz
+    return 'dock' if turned > 0.9 or np.nanmax(actions[:, 0]) > 0.8 else 'patrol'
+
+
+def _unfit(twin: str, fault: Fault, family: str) -> str:
+    """Why a family cannot be acted out with this fault; '' if it can."""
+    if family in ('earlier', 'later') and (fault.kind == 'policy' or fault.name in STEADY):
+        return f'{fault.name} begins with a leg of the script, not {family}'
+    if family in ('recovery', 'near_miss') and fault.kind == 'sensor':
+        return f'{fault.name} is of the camera: the world does not notice it'
+    if family == 'recovery' and twin == 'base' and fault.name not in IN_THE_WAY:
+        return f'the base can only stop for what is in its way, not for {fault.name}'
+    if fault.kind == 'benign':
+        return f'{fault.name} is no failure'
+    return ''
+
+
+def _twin_of(order: Order) -> _Twin:
+    name = TWINS[order.brief.origin.robot]
+    robot = find_robot(name)
+    fault = robot.faults[fault_of(order.brief)]
+    task = task_of(name, read_clip(order).recording, order.robot.action_names)
+    if task not in fault.tasks:
+        raise ConfigError(
+            f'brief {order.brief.id}: the clip shows {name} {task}, which cannot fail by '
+            f'{fault.name}; correct the cause in the brief'
+        )
+    return _Twin(robot, task, fault)
+
+
+def _setup(order: Order, twin: _Twin) -> Setup:
+    """The scene by the seed, the changes by the cell, the strength by rehearsal."""
+    family = order.variation.family
+    changes: dict[str, Any] = {}
+    for axis, value in sorted(whole_cell(order, AXES).items()):
+        changes |= AXES[axis][value]
+    changes |= _FAMILY_CHANGES.get(family, {})
+    seed = int(order.chance('scene').integers(1, 2**31))
+    base = Setup(twin.task, seed, twin.fault, 1.0, Change(**changes), family == 'recovery')
+    return _rehearsed(order, twin, base)
+
+
+def _rehearsed(order: Order, twin: _Twin, base: Setup) -> Setup:
+    """With the strength at which the episode ends as its family is to end.
+
+    Raises:
+        ConfigError: it ends well at every strength though it should not, or badly at each.
+
+    """
+    family = order.variation.family
+    strengths = _candidates(order)
+    if twin.fault.kind == 'sensor':  # what the camera shows does not move the script
+        return replace(base, strength=strengths[0])
+    wanted = _ENDS.get(family, False)
+    for strength in strengths:
+        setup = replace(base, strength=strength)
+        if rehearse(twin.robot, setup) == wanted:
+            return setup
+    if not wanted:  # a failure of the robot though not of the task, such as a second attempt
+        return replace(base, strength=strengths[0])
+    raise ConfigError(
+        f'sim: {order.variation}: seed {order.seed} does not end well after {twin.fault.name}, '
+        'however weak; take another seed'
+    )
+
+
+def _candidates(order: Order) -> tuple[float, ...]:
+    """Strengths to rehearse, the most wanted first."""
+    family, asked = order.variation.family, whole_cell(order, AXES)['strength']
+    if family == 'near_miss':
+        return STRENGTHS
+    if family == 'harder' or asked == 'strong':
+        return (1.0,)
+    low, high = (0.25, 0.5) if asked == 'weak' else (0.5, 1.0)
+    drawn = round(float(order.chance('strength').uniform(low, high)), 3)
+    stronger = tuple(s for s in reversed(STRENGTHS) if s > drawn)
+    weaker = tuple(s for s in STRENGTHS if s < drawn)
+    return (drawn, *(weaker if family == 'recovery' else stronger))
+
+
+def _commands(order: Order, seen: Recording) -> Commands:
+    """What the script commanded between the pictures, if it keeps to the envelope."""
+    values = np.asarray(seen.actions[:-1], np.float64)
+    if order.variation.family == 'recovery' or order.brief.envelope is not None:
+        return planned(values, 'expert', order.robot, order.brief.envelope)
+    return Commands(values, 'expert', order.robot.clock.hz, order.robot.action_names)
+
+
+def _notes(order: Order, setup: Setup, recording: SimRecording) -> tuple[str, ...]:
+    fault = setup.fault
+    assert fault is not None
+    ends = 'well' if recording.ends_well else 'badly'
+    cell = whole_cell(order, AXES)
+    notes = [
+        f'simulation: {recording.label["robot"]} {setup.task}, scene {setup.seed}, '
+        f'{fault.name} at strength {setup.strength:g}; the task ends {ends}',
+        'cell: ' + ', '.join(f'{axis} {value}' for axis, value in cell.items()),
+    ]
+    if order.variation.actions != 'expert':
+        notes.append(
+            f'{order.variation.actions} commands were ordered; they belong to the recorded scene, '
+            'so in this one the script of the simulator commands'
+        )
+    if setup.recovers:
+        notes.append('an expert that sees the true world takes over once the fault has shown')
+    return tuple(notes)
+
+
+def _as_bag(recording: SimRecording) -> bytes:
+    """The episode as the one MCAP file of a bag."""
+    with tempfile.TemporaryDirectory(prefix='flywheel-sim-') as aside:
+        folder = Path(aside) / 'clip'
+        write_bag(folder, recording.messages)
+        (file,) = folder.glob('*.mcap')
+        return file.read_bytes()
+
+
+def _read(clip: bytes, robot: RobotFile) -> Recording:
+    """What a harvest would see of it."""
+    with tempfile.TemporaryDirectory(prefix='flywheel-sim-') as aside:
+        path = Path(aside) / 'clip.mcap'
+        path.write_bytes(clip)
+        return read_recording(path, robot)
+
+
+def _packed(arrays: Mapping[str, Any]) -> bytes:
+    buffer = BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))
+    return buffer.getvalue()

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the arm's objects have come to, to a plan that still gets the task done.
+
+Unlike the script this expert sees: it knows where everything truly is. It plans once, from the
+instant at which it takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cosmos_flywheel.sim.arm_plan import (
+    CARRY_M,
+    CLOSED_M,
+    GRASP_M,
+    HOVER_M,
+    OPEN_M,
+    PUSH_M,
+    RELEASE_M,
+    Leg,
+    Plan,
+)
+from cosmos_flywheel.sim.arm_reach import Place
+from cosmos_flywheel.sim.arm_scene import PUSHED_HALF_M, Scene
+from cosmos_flywheel.sim.world import Numbers, Span
+
+NOTICES_S = 0.4
+"""So long after a fault began it takes over, at the end of the leg that is under way: there the
+hand stands still."""
+SECONDS = {'pick_place': 7.5, 'push': 6.5}
+"""How long its plans take, by task."""
+BEHIND_M = PUSHED_HALF_M + 0.018
+"""From the middle of the box to the hand that is going to push it."""
+ARRIVED_M = {'pick_place': 0.05, 'push': 0.03}
+"""An object so near to its goal is there."""
+
+
+def takes_over_s(plan: Plan, span: Span) -> float:
+    """When the expert takes over, in seconds of the script's plan."""
+    ends_s = np.cumsum([leg.seconds for leg in plan.legs])
+    later = ends_s[ends_s >= span.start_s + NOTICES_S]
+    return float(later[0] if len(later) else ends_s[-1])
+
+
+def expert_plan(task: str, scene: Scene, now: Leg, poses: Mapping[str, Numbers]) -> Plan:
+    """From where the hand is to the task done.
+
+    Args:
+        task: push or pick_place.
+        scene: where the goal or the tray is.
+        now: where the hand and its fingers are told to be.
+        poses: (7,) of the objects, as `World.truth` has them.
+
+    """
+    plan = _push if task == 'push' else _pick_place
+    return Plan(now, plan(scene, now, poses[next(iter(scene.objects))]))
+
+
+def is_arrived(task: str, scene: Scene, pose: Numbers) -> bool:
+    """Whether the object that the task is about lies where it should."""
+    goal = np.array(scene.positions['goal' if task == 'push' else 'tray'])
+    return bool(np.hypot(*(pose[:2] - goal)) <= ARRIVED_M[task])
+
+
+def _pick_place(scene: Scene, now: Leg, pose: Numbers) -> tuple[Leg, ...]:
+    turn = now.place.turn + _nearest(_yaw(pose) - now.place.turn, np.pi / 2)
+    grasp = Place(float(pose[0]), float(pose[1]), GRASP_M, turn)
+    tray = Place(*scene.positions['tray'], CARRY_M, np.pi / 2)
+    return (
+        Leg('rise', 0.8, now.place.at_height(CARRY_M), OPEN_M),
+        Leg('approach', 1.3, grasp.at_height(HOVER_M), OPEN_M),
+        Leg('descend', 0.8, grasp, OPEN_M),
+        Leg('close', 0.5, grasp, CLOSED_M),
+        Leg('lift', 0.7, grasp.at_height(CARRY_M), CLOSED_M),
+        Leg('carry', 1.5, tray, CLOSED_M),
+        Leg('lower', 0.6, tray.at_height(RELEASE_M), CLOSED_M),
+        Leg('open', 0.4, tray.at_height(RELEASE_M), OPEN_M),
+        Leg('retreat', 0.6, tray.at_height(0.2), OPEN_M),
+        Leg('end', 0.3, tray.at_height(0.2), OPEN_M),
+    )
+
+
+def _push(scene: Scene, now: Leg, pose: Numbers) -> tuple[Leg, ...]:
+    box, goal = pose[:2], np.array(scene.positions['goal'])
+    way = goal - box
+    along = way / max(float(np.hypot(*way)), 1e-6)
+    turn = now.place.turn + _nearest(
+        float(np.arctan2(along[1], along[0])) + np.pi / 2 - now.place.turn, np.pi
+    )
+    begin, end = box - (BEHIND_M + 0.03) * along, goal - (PUSHED_HALF_M + 0.011) * along
+    low = Place(begin[0], begin[1], PUSH_M, turn)
+    done = Place(end[0], end[1], PUSH_M, turn)
+    away = done.moved(-0.05 * along[0], -0.05 * along[1])
+    return (
+        Leg('rise', 0.8, now.place.at_height(HOVER_M), CLOSED_M),
+        Leg('approach', 1.2, low.at_height(HOVER_M), CLOSED_M),
+        Leg('descend', 0.6, low, CLOSED_M),
+        Leg('push', 2.2, done, CLOSED_M),
+        Leg('stop', 0.4, done, CLOSED_M),
+        Leg('back', 0.4, away, CLOSED_M),
+        Leg('retreat', 0.6, away.at_height(0.2), CLOSED_M),
+        Leg('end', 0.3, away.at_height(0.2), CLOSED_M),
+    )
+
+
+def _yaw(pose: Numbers) -> float:
+    w, x, y, z = pose[3:]
+    return float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
+
+
+def _nearest(turn: float, period: float) -> float:
+    """The same turn modulo a period, as near to 0 as it gets."""
+    return (turn + period / 2) % period - period / 2

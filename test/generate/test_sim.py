@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The failure acted out again in another scene of the simulator."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from sim_episode import make_sim_episode, make_sim_order, nominal_envelope
+
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.generate.clip import read_clip
+from cosmos_flywheel.generate.make import differences, make_candidate
+from cosmos_flywheel.generate.sim import Simulator, task_of
+from cosmos_flywheel.store.candidates import read_candidate, truth_folder
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures('rendering')]
+
+SIM = Simulator()
+USUAL = {'light': 'usual', 'surface': 'usual', 'camera': 'usual', 'friction': 'usual'}
+SAME = Variation('same_failure_new_scene', 'expert', USUAL)
+MISS = Variation('near_miss', 'perturbed', USUAL)
+
+
+@pytest.fixture(scope='module')
+def pushed(tmp_path_factory, rendering):
+    """A failure of the arm: something kicks the box; and what nominal pushes command."""
+    out = tmp_path_factory.mktemp('out')
+    return make_sim_episode(out, 'arm', 'push', 'kick'), nominal_envelope(out, 'arm', 'push')
+
+
+@pytest.fixture(scope='module')
+def order(pushed):
+    episode, envelope = pushed
+
+    def make(variation=SAME, seed=0, cause='object_moved', **changes):
+        changes = {'envelope': envelope, **changes}
+        return make_sim_order(episode, 'arm', cause, variation, seed, **changes)
+
+    return make
+
+
+def label_of(made):
+    return json.loads(made.truth['label.json'])
+
+
+def test_the_same_failure_happens_in_another_scene(order):
+    made = SIM.make(order())
+    label = label_of(made)
+    assert (label['robot'], label['task'], label['fault']) == ('arm', 'push', 'kick')
+    assert 'the task ends badly' in made.notes[0]
+    assert made.onset_s == label['onset_s'] > 1
+    assert len(made.frames) == len(made.commands.values) + 1
+    other = SIM.make(order(seed=1))
+    assert label_of(other)['seed'] != label['seed']
+
+
+def test_a_near_miss_is_hit_and_still_ends_well(order):
+    made = SIM.make(order(MISS))
+    assert 'the task ends well' in made.notes[0]
+    assert label_of(made)['fault'] == 'kick'
+    assert label_of(made)['max_object_deviation_m'] > 0
+
+
+def test_after_a_recovery_the_task_is_done(order):
+    recovery = Variation('recovery', 'nominal', USUAL)
+    made = SIM.make(order(recovery))
+    label = label_of(made)
+    assert 'the task ends well' in made.notes[0]
+    assert made.commands.source == 'expert'
+    assert any('nominal commands were ordered' in note for note in made.notes)
+    assert label['frames'] / label['fps'] > label['onset_s'] + 6
+
+
+def test_earlier_begins_earlier_than_later(order):
+    soon, late = (SIM.make(order(replace(SAME, family=f))).onset_s for f in ('earlier', 'later'))
+    assert 1.5 <= soon < late
+
+
+def test_equal_orders_give_equal_bytes_and_the_truth_lies_apart(order, tmp_path):
+    made = make_candidate(tmp_path, order(), SIM)
+    manifest = read_candidate(made.folder, verify=True)
+    assert manifest['kind'] == 'simulation'
+    assert {f['file'] for f in manifest['files']} == {'thumbnail.jpg', 'clip.mcap'}
+    assert (truth_folder(made.folder) / 'label.json').is_file()
+    assert not list(made.folder.glob('*label*'))
+    assert differences(made.folder, order(), SIM) == ()
+
+
+def test_a_script_that_leaves_the_envelope_is_refused(order, pushed):
+    tight = replace(pushed[1], speed=(0.01,) * 6)
+    with pytest.raises(ConfigError, match=r'expert commands are refused: base leaves its speed'):
+        SIM.make(order(envelope=tight))
+
+
+@pytest.mark.parametrize(
+    ('cause', 'family', 'reason'),
+    [
+        ('toppled', 'recovery', "cannot fail by 'toppled'"),
+        ('wrong_object', 'earlier', 'begins with a leg of the script'),
+        ('camera_freeze', 'recovery', 'the world does not notice'),
+        ('texture', 'same_failure_new_scene', 'is no failure'),
+    ],
+)
+def test_what_cannot_be_acted_out_is_refused_in_words(order, cause, family, reason):
+    brief = order(cause=cause).brief
+    assert reason in SIM.refusal(brief, Variation(family, 'recorded'))
+
+
+def test_a_robot_without_a_twin_is_refused(order):
+    brief = order().brief
+    brief = replace(brief, origin=replace(brief.origin, robot='g1'))
+    assert "no twin of robot 'g1'" in SIM.refusal(brief, SAME)
+    assert 'knows no light' in SIM.refusal(order().brief, replace(SAME, cell={'light': 'x'}))
+
+
+def test_a_cause_that_the_clip_cannot_have_is_named(order):
+    with pytest.raises(ConfigError, match='the clip shows arm push, which cannot fail by'):
+        SIM.make(order(cause='missed_grasp'))
+
+
+@pytest.mark.parametrize('task', ['patrol', 'dock'])
+def test_the_task_of_a_base_is_told_by_its_commands(task, tmp_path):
+    episode = make_sim_episode(tmp_path, 'base', task, 'person')
+    order = make_sim_order(episode, 'base', 'person_in_way', SAME)
+    recording = read_clip(order).recording
+    assert task_of('base', recording, order.robot.action_names) == task
