@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An output folder into what a plan goes by: its briefs, its failures, what was made of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cosmos_flywheel import schemas
+from cosmos_flywheel.core.brief import SCHEMA as BRIEF_SCHEMA
+from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.generate.coverage import Costs, State, Tried
+from cosmos_flywheel.generate.grid import Real, cell_key, current
+from cosmos_flywheel.store.folders import Kind, iter_folders
+from cosmos_flywheel.store.records import EpisodeRow
+
+BRIEF = Kind('brief', 'brief.json', BRIEF_SCHEMA, 'run flywheel brief again')
+CANDIDATE = Kind('candidate', 'manifest.json', 'candidate-v1', 'generate it again')
+COSTS, SEEN = 'costs-v1', 'seen-v1'
+
+
+def read_briefs(folder: Path) -> list[Brief]:
+    """The briefs of a folder that were not edited into others; see `current`.
+
+    Raises:
+        SchemaError: a document does not hold.
+        ConfigError: what one orders contradicts itself.
+
+    """
+    return current(map(_brief, (one / BRIEF.document for one in iter_folders(folder, BRIEF))))
+
+
+def real_failures(
+    rows: Sequence[EpisodeRow],
+    briefs: Sequence[Brief],
+    seen: Mapping[str, Mapping[str, str]],
+) -> tuple[list[Real], int]:
+    """Failures with cause and object, and how many have none that is known.
+
+    An episode is what its brief says, or, without one, what most briefs of its cluster say.
+
+    Args:
+        rows: episodes that people called failures.
+        briefs: all that are in force.
+        seen: value by axis by episode, as people noted it.
+
+    """
+    said = {brief.origin.id: (brief.failure.cause, brief.failure.object) for brief in briefs}
+    by_cluster: dict[str, Counter[tuple[str, str]]] = {}
+    for row in rows:
+        if row.cluster is not None and row.id in said:
+            by_cluster.setdefault(row.cluster, Counter())[said[row.id]] += 1
+    found: list[Real] = []
+    for row in rows:
+        alike = by_cluster.get(row.cluster or '')
+        if row.id in said:
+            kind = said[row.id]
+        elif alike:
+            kind = min(alike, key=lambda one: (-alike[one], one))
+        else:
+            continue
+        found.append(Real(row.id, *kind, seen.get(row.id, {})))
+    return found, len(rows) - len(found)
+
+
+def read_tried(folder: Path, rejected: Collection[str], accepted: Collection[str]) -> list[Tried]:
+    """Every candidate of a folder, in the order of their ids.
+
+    Args:
+        folder: that of the candidates.
+        rejected: ids of those that did not survive.
+        accepted: ids of those that did; all others wait.
+
+    Raises:
+        SchemaError: a manifest or its brief does not hold.
+
+    """
+    return list(_tried(folder, frozenset(rejected), frozenset(accepted)))
+
+
+def read_costs(path: Path) -> Costs:
+    """A file of `costs-v1`; raises SchemaError where it does not hold."""
+    document = schemas.load(path, COSTS)
+    return Costs(document.get('causes', {}), document.get('families', {}))
+
+
+def read_seen(path: Path) -> dict[str, dict[str, str]]:
+    """Value by axis by episode, of a file of `seen-v1`; raises SchemaError."""
+    episodes: dict[str, dict[str, str]] = schemas.load(path, SEEN)['episodes']
+    return episodes
+
+
+def _tried(folder: Path, rejected: frozenset[str], accepted: frozenset[str]) -> Iterator[Tried]:
+    briefs: dict[str, Brief] = {}
+    for one in iter_folders(folder, CANDIDATE):
+        manifest = schemas.load(one / CANDIDATE.document, CANDIDATE.schema)
+        name = manifest['brief']['sha256']
+        if name not in briefs:
+            briefs[name] = _brief(one / manifest['brief']['file'])
+        asked = manifest['variation']
+        variation = Variation(asked['family'], asked['actions'], asked['cell'])
+        state: State = 'waiting'
+        if manifest['id'] in rejected:
+            state = 'rejected'
+        elif manifest['id'] in accepted:
+            state = 'accepted'
+        key = cell_key(briefs[name], variation)
+        yield Tried(manifest['brief']['id'], key, manifest['seed'], state)
+
+
+def _brief(path: Path) -> Brief:
+    document: dict[str, Any] = schemas.load(path, BRIEF_SCHEMA)
+    try:
+        return Brief.from_document(document)
+    except (ConfigError, TypeError, ValueError) as error:
+        raise ConfigError(f'{path}: {error}; correct it') from error
