@@ -7,7 +7,6 @@ The catalogue is an index: everything in it lies in the folders too, and `rebuil
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,7 +19,8 @@ from cosmos_flywheel import schemas
 from cosmos_flywheel.core.errors import FlywheelError, StoreError
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.store.clusters import Member, Newcomer, assign
-from cosmos_flywheel.store.connection import BrokenCatalogueError, connect, explaining, remove
+from cosmos_flywheel.store.connection import connect, remove
+from cosmos_flywheel.store.database import BrokenDatabaseError, Database
 from cosmos_flywheel.store.episodes import Manifest, is_complete, iter_episodes, read_episode
 from cosmos_flywheel.store.files import storing, write_document
 from cosmos_flywheel.store.labels import Label, append_label, read_labels
@@ -47,22 +47,22 @@ _EMPTYING = ('members', 'clusters', 'labels', 'causes', 'channels', 'episodes', 
 class Catalogue:
     """One connection, for the process and thread that opened it; several may write at once."""
 
-    def __init__(self, out: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, out: Path, database: Database) -> None:
         self.out = out
-        self._connection = connection
+        self._database = database
 
     @classmethod
     def open(cls, out: Path) -> Catalogue:
         """The catalogue of an output folder, made or brought up to date as needed.
 
-        Raises StoreError if the folder cannot be written; BrokenCatalogueError if the file is
+        Raises StoreError if the folder cannot be written; BrokenDatabaseError if the file is
         damaged or from a newer version.
         """
         return cls(out, connect(out))
 
     def close(self) -> None:
         """Harmless when repeated."""
-        self._connection.close()
+        self._database.close()
 
     def __enter__(self) -> Catalogue:
         return self
@@ -78,7 +78,7 @@ class Catalogue:
     def bag_done(self, bag_id: str, config_hash: str) -> bool:
         """Whether this bag was watched to its end so, and its episodes are still there."""
         query = 'SELECT episodes FROM bags WHERE bag_id = ? AND config_hash = ?'
-        found = self._ask(query, (bag_id, config_hash))
+        found = self._database.ask(query, (bag_id, config_hash))
         return bool(found) and all(is_complete(self.out, one) for one in json.loads(found[0][0]))
 
     def add_bag(self, bag: WatchedBag) -> None:
@@ -89,7 +89,7 @@ class Catalogue:
         with storing(path):
             path.parent.mkdir(exist_ok=True)
             write_document(path, document, 'bag-v1')
-        with self._writing():
+        with self._database.writing():
             self._put_bag(document)
 
     def add_episode(self, episode_id: str) -> bool:
@@ -98,7 +98,7 @@ class Catalogue:
         Raises StoreError if it is not there or is known with another manifest.
         """
         manifest, labels = _read_episode(self.out / episode_id)
-        with self._writing():
+        with self._database.writing():
             return self._put_episode(manifest, labels)
 
     def label(
@@ -110,7 +110,7 @@ class Catalogue:
         now = time or datetime.now(timezone.utc).isoformat(timespec='seconds')
         said = Label(episode.id, label, reviewer, reason, now)
         append_label(folder, said)
-        with self._writing():
+        with self._database.writing():
             self._put_labels(episode.id, read_labels(folder))
         return said
 
@@ -166,7 +166,7 @@ class Catalogue:
         """Operating hours of all bags, each counted once: the divisor of a failure rate."""
         query = """SELECT COALESCE(SUM(longest), 0) FROM (SELECT MAX(watched_s) AS longest
             FROM bags WHERE :robot IS NULL OR robot = :robot GROUP BY bag_id)"""
-        return float(self._ask(query, {'robot': robot})[0][0]) / 3600
+        return float(self._database.ask(query, {'robot': robot})[0][0]) / 3600
 
     def assign_clusters(self, episodes: Iterable[str]) -> dict[str, Cluster]:
         """Give each of these episodes that has none its cluster; returns those of all of them.
@@ -175,14 +175,16 @@ class Catalogue:
         not matter then. Raises StoreError if one is not known or no longer there.
         """
         asked = set(episodes)
-        new = asked - {episode for (episode,) in self._ask('SELECT episode FROM members', ())}
+        new = asked - {episode for (episode,) in self._database.ask('SELECT episode FROM members')}
         if new:
             manifests = (read_episode(self.folder(one)) for one in sorted(new))
             members = assign(self.out, map(Newcomer.of, manifests))
-            with self._writing():
+            with self._database.writing():
                 self._put_members(members)
         query = 'SELECT episode, id, name FROM members JOIN clusters ON cluster = id'
-        return {one: Cluster(*cluster) for one, *cluster in self._ask(query, ()) if one in asked}
+        return {
+            one: Cluster(*cluster) for one, *cluster in self._database.ask(query) if one in asked
+        }
 
     def clusters(self, cluster: str | None = None) -> list[ClusterRow]:
         """Episodes that are alike, the most common first; those without a cluster are left out."""
@@ -191,7 +193,9 @@ class Catalogue:
             members.setdefault(row.cluster, []).append(row)
         rows = [
             ClusterRow(name, words, robot, tuple(sorted(members[name], key=_by_severity)))
-            for name, words, robot in self._ask('SELECT id, name, robot FROM clusters', ())
+            for name, words, robot in self._database.ask(
+                'SELECT id, name, robot FROM clusters', ()
+            )
             if name in members
         ]
         return sorted(rows, key=lambda row: (-len(row.members), row.id))
@@ -199,16 +203,16 @@ class Catalogue:
     def content_hash(self) -> str:
         """64 hex digits of everything but wall-clock times, whatever the order of writing."""
         content = {
-            table: self._ask(f'SELECT {columns} FROM {table} ORDER BY 1, 2', ())
+            table: self._database.ask(f'SELECT {columns} FROM {table} ORDER BY 1, 2')
             for table, columns in _CONTENT.items()
         }
         return sha256_hex(canonical_json(content))
 
     def refill(self) -> Rebuilt:
         """Empty the catalogue and fill it from the folders, while other writers wait."""
-        with self._writing():
+        with self._database.writing():
             for table in _EMPTYING:
-                self._connection.execute(f'DELETE FROM {table}')
+                self._database.change(f'DELETE FROM {table}')
             refused: list[str] = []
             newcomers: list[Newcomer] = []
             for manifest, labels in _readable(_read_episode, iter_episodes(self.out), refused):
@@ -233,7 +237,7 @@ class Catalogue:
 
     def _put_episode(self, manifest: Manifest, labels: tuple[Label, ...]) -> bool:
         name, sha256 = manifest['id'], sha256_hex(canonical_json(manifest))
-        known = self._ask('SELECT manifest_sha256 FROM episodes WHERE id = ?', (name,))
+        known = self._database.ask('SELECT manifest_sha256 FROM episodes WHERE id = ?', (name,))
         if known and known[0][0] != sha256:
             raise StoreError(
                 f'{self.out / name}: differs from what the catalogue knows; '
@@ -256,7 +260,7 @@ class Catalogue:
 
     def _put_members(self, members: Iterable[Member]) -> None:
         """Index assignments; of episodes that are not known here nothing is said."""
-        known = {episode for (episode,) in self._ask('SELECT id FROM episodes', ())}
+        known = {episode for (episode,) in self._database.ask('SELECT id FROM episodes')}
         for member in members:
             if member.founder is not None:
                 row = {**asdict(member.founder), 'id': member.cluster}
@@ -270,7 +274,7 @@ class Catalogue:
         columns = [*_CONTENT[table].split(', '), *extra]
         marks = ', '.join(f':{column}' for column in columns)
         text = f'{verb} INTO {table} ({", ".join(columns)}) VALUES ({marks})'
-        self._connection.execute(text, {column: _storable(row[column]) for column in columns})
+        self._database.change(text, {column: _storable(row[column]) for column in columns})
 
     def _rows(self, condition: str, values: Mapping[str, Any]) -> list[EpisodeRow]:
         query = f"""
@@ -281,18 +285,7 @@ class Catalogue:
                 (SELECT json_group_object(channel, json_array(peak, threshold))
                  FROM channels WHERE episode = judged.id)
             FROM judged WHERE {condition} ORDER BY bag, bag_id, start_ns, id"""
-        return [_row(values) for values in self._ask(query, values)]
-
-    def _ask(self, query: str, values: Mapping[str, Any] | tuple[Any, ...]) -> list[Any]:
-        with explaining(self.out):
-            return self._connection.execute(query, values).fetchall()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with explaining(self.out):
-            self._connection.execute('BEGIN IMMEDIATE')
-            with self._connection:  # commits, or rolls back on an error
-                yield
+        return [_row(values) for values in self._database.ask(query, values)]
 
 
 def rebuild(out: Path) -> Rebuilt:
@@ -305,7 +298,7 @@ def rebuild(out: Path) -> Rebuilt:
     try:
         with Catalogue.open(out) as catalogue:
             return catalogue.refill()
-    except BrokenCatalogueError:
+    except BrokenDatabaseError:
         remove(out)
     with Catalogue.open(out) as catalogue:
         return catalogue.refill()

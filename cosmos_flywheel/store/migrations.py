@@ -1,62 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns an empty or older catalogue into today's, one committed step after another.
-
-Steps are never edited once released: a change of the tables is a new step at the end.
-"""
+"""The tables of the catalogue, one step after another."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable
+from cosmos_flywheel.store.database import Connection, Step
 
-from cosmos_flywheel.core.errors import StoreError
-
-Migration = Callable[[sqlite3.Connection], object]
-MIGRATIONS: dict[str, Migration] = {}
+MIGRATIONS: dict[str, Step] = {}
 """By name, in the order in which they run."""
 
-_RECORD = """
-CREATE TABLE IF NOT EXISTS migrations (
-    name TEXT PRIMARY KEY,
-    applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
-) STRICT
-"""
 
-
-def migration(step: Migration) -> Migration:
+def migration(step: Step) -> Step:
     """Register a step under its function's name."""
     MIGRATIONS[step.__name__] = step
     return step
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Run the steps that are missing, each in one transaction with the record that it ran.
-
-    Raises StoreError if a newer version of this package has been here.
-    """
-    connection.execute(_RECORD)
-    for name, step in MIGRATIONS.items():
-        if name in _applied(connection):
-            continue
-        connection.execute('BEGIN IMMEDIATE')
-        with connection:  # commits, or rolls back on an error
-            if name not in _applied(connection):  # another process may have been faster
-                step(connection)
-                connection.execute('INSERT INTO migrations (name) VALUES (?)', (name,))
-    unknown = sorted(_applied(connection) - MIGRATIONS.keys())
-    if unknown:
-        raise StoreError(
-            f'was written by a newer version of cosmos_flywheel (step {unknown[0]!r}); '
-            'install that version'
-        )
-
-
-def _applied(connection: sqlite3.Connection) -> set[str]:
-    return {name for (name,) in connection.execute('SELECT name FROM migrations')}
-
-
 @migration
-def m001_bags(connection: sqlite3.Connection) -> None:
+def m001_bags(connection: Connection) -> None:
     """One row for each bag that was watched to its end under one configuration."""
     connection.execute("""
         CREATE TABLE bags (
@@ -75,7 +35,7 @@ def m001_bags(connection: sqlite3.Connection) -> None:
 
 
 @migration
-def m002_episodes(connection: sqlite3.Connection) -> None:
+def m002_episodes(connection: Connection) -> None:
     """One row for each episode folder, and one for each cause and channel of it."""
     connection.execute("""
         CREATE TABLE episodes (
@@ -121,7 +81,7 @@ def m002_episodes(connection: sqlite3.Connection) -> None:
 
 
 @migration
-def m003_labels(connection: sqlite3.Connection) -> None:
+def m003_labels(connection: Connection) -> None:
     """One row for each line of each `labels.jsonl`; the last line rules."""
     connection.execute("""
         CREATE TABLE labels (
@@ -148,7 +108,7 @@ def m003_labels(connection: sqlite3.Connection) -> None:
 
 
 @migration
-def m004_clusters(connection: sqlite3.Connection) -> None:
+def m004_clusters(connection: Connection) -> None:
     """One row for each cluster, and one for the place of each episode in one."""
     connection.execute("""
         CREATE TABLE clusters (

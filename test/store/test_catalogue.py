@@ -17,7 +17,8 @@ from episode_maker import CONFIG_HASH, harvest, make_manifest, watched, write_ep
 
 from cosmos_flywheel.core.errors import SchemaError, StoreError
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
-from cosmos_flywheel.store.connection import CATALOGUE, BrokenCatalogueError
+from cosmos_flywheel.store.connection import CATALOGUE
+from cosmos_flywheel.store.database import BrokenDatabaseError
 from cosmos_flywheel.store.migrations import MIGRATIONS
 
 FIRST = make_manifest(2.0, 'bag_a')
@@ -218,13 +219,13 @@ def spoil(path: Path, damage: str) -> None:
 
 def test_garbage_is_refused_with_the_remedy(out: Path) -> None:
     spoil(out / CATALOGUE, 'garbage')
-    with pytest.raises(BrokenCatalogueError, match=f'run: flywheel episodes rebuild {out}'):
+    with pytest.raises(BrokenDatabaseError, match=f'run: flywheel episodes rebuild {out}'):
         Catalogue.open(out)
 
 
 def test_a_newer_catalogue_is_refused_with_the_remedy(out: Path) -> None:
     spoil(out / CATALOGUE, 'newer')
-    with pytest.raises(BrokenCatalogueError, match=r'newer version.*m999_tomorrow.*rebuild'):
+    with pytest.raises(BrokenDatabaseError, match=r'newer version.*m999_tomorrow.*rebuild'):
         Catalogue.open(out)
 
 
