@@ -82,9 +82,8 @@ class StreamLoop:
         self.slot = GROUP + self.grid[0] * self.grid[1]
         """Tokens of one latent frame and the actions that lead to it."""
         room = text.bucket + window * self.slot
-        self.keys, self.values = (
-            [self._room(room, own) for own in part] for part in text_of(text)
-        )
+        self.keys = [self._room(room, own) for own in text.keys]
+        self.values = [self._room(room, own) for own in text.values]
         self.holds = [EMPTY] * window
         """Which latent frame of the stream lies in each place of the window."""
         self.count = 0
@@ -258,11 +257,6 @@ class StreamLoop:
             if self.device.type == 'cuda':
                 torch.cuda.current_stream().synchronize()
             time.sleep((time.perf_counter() - begun_s) * (1 / self.duty - 1))
-
-
-def text_of(text: Text) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Keys and values by layer."""
-    return text.keys, text.values
 
 
 def stream_places(
