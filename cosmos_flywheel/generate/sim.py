@@ -58,6 +58,7 @@ STEADY = ('texture', 'other_goods', 'relocated_pallet')
 """Faults whose onset nobody chooses."""
 IN_THE_WAY = ('person', 'blocked_aisle', 'fallen_carton')
 """What a base can stop for."""
+STRAIGHT_RAD_S = 1e-3
 FASTER, SLOWER = 1.08, 0.9
 STRENGTHS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.12, 0.06)
 
@@ -159,15 +160,17 @@ def fault_of(brief: Brief) -> str:
 def task_of(robot: str, recording: Recording, names: tuple[str, ...]) -> str:
     """Which of the twin's tasks a clip shows, by what was commanded.
 
-    The arm pushes with closed fingers. The base takes the curve to the pallet, and goes faster
-    on the way to it than on patrol.
+    The arm pushes with closed fingers. The base drives straight on and then round a curve to the
+    pallet; on patrol it always bends a little.
     """
     actions = recording.actions
     if robot == 'arm':
         return 'pick_place' if np.nanmax(actions[:, names.index('gripper')]) > 0.005 else 'push'
-    hz = 1 / float(np.median(np.diff(recording.times_s)))
-    turned = abs(float(np.nansum(actions[:, 1]))) / hz
-    return 'dock' if turned > 0.9 or np.nanmax(actions[:, 0]) > 0.8 else 'patrol'
+    ahead, turn = actions[:, 0], actions[:, 1]
+    moving = np.abs(ahead) > 0.05
+    straight = float((np.abs(turn[moving]) < STRAIGHT_RAD_S).mean()) if moving.any() else 0.0
+    turned_rad = abs(float(np.nansum(turn))) * float(np.median(np.diff(recording.times_s)))
+    return 'dock' if straight > 0.25 or turned_rad > 0.9 else 'patrol'
 
 
 def _unfit(twin: str, fault: Fault, family: str) -> str:
