@@ -28,7 +28,7 @@ from cosmos_flywheel.core.rotation import (
     quaternion_from_matrix,
 )
 from cosmos_flywheel.core.timeline import NS
-from cosmos_flywheel.store.robots import find_config
+from cosmos_flywheel.store.shipped import find_config
 
 SAMPLES = SHARED / 'cosmos3_action_samples'
 START_NS = 1_700_000_000 * NS

@@ -20,6 +20,7 @@ VERBS: Mapping[str, str] = {
     'preflight': 'check from bags whether the robot file says the truth about actions',
     'recalibrate': 'let what people called false alarms raise thresholds',
     'episodes': 'list, show and label what was found',
+    'brief': 'make failures into orders for a generator',
     'plan': 'choose which candidates to make next, and say what they cover',
     'inspect': 'look a bag over: topics, rates, gaps, clocks, and what would be watched',
     'init': 'write a robot file for a bag',

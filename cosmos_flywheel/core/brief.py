@@ -140,6 +140,8 @@ class Brief:
     families: tuple[Family, ...]
     parents: tuple[str, ...] = ()
     licence: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    """sha256 by file of the brief's folder."""
 
     def __post_init__(self) -> None:
         for family in self.families:
@@ -212,6 +214,7 @@ class Brief:
             ),
             parents=tuple(document['parents']),
             licence=document['licence'],
+            files=dict(document.get('files', {})),
         )
 
 

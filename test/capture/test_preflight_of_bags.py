@@ -18,7 +18,8 @@ from cosmos_flywheel.capture.preflight import preflight_bags, read_logs
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.errors import BagError, ConfigError
 from cosmos_flywheel.core.types import AnomalyScore, ChannelScore
-from cosmos_flywheel.store.robots import find_config, load_robot, robot_from_text
+from cosmos_flywheel.store.robots import load_robot, robot_from_text
+from cosmos_flywheel.store.shipped import find_config
 
 TEXT = (find_config() / 'robots' / 'mujoco_push.yaml').read_text()
 PUSHED = TEXT.replace('rate_hz: 15', 'rate_hz: 30')

@@ -16,7 +16,8 @@ from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.domains import VECTOR
 from cosmos_flywheel.core.errors import BagError, ConfigError
-from cosmos_flywheel.store.robots import find_config, load_robot
+from cosmos_flywheel.store.robots import load_robot
+from cosmos_flywheel.store.shipped import find_config
 
 ROBOT = load_robot('mujoco_push')
 FLANGE = {

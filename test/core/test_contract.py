@@ -14,8 +14,9 @@ from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.schemas import check
-from cosmos_flywheel.store import robots
-from cosmos_flywheel.store.robots import find_config, load_robot, robot_from_text, robot_names
+from cosmos_flywheel.store import shipped
+from cosmos_flywheel.store.robots import load_robot, robot_from_text, robot_names
+from cosmos_flywheel.store.shipped import find_config
 
 DROID_BAG = (
     Path(__file__).resolve().parents[2]
@@ -280,8 +281,8 @@ def test_the_same_robot_elsewhere_has_the_same_hash(tmp_path):
 
 def test_shipped_robots_are_found_in_an_overlay_and_in_the_prefix(tmp_path, monkeypatch):
     installed = tmp_path / 'lib' / 'site-packages' / 'cosmos_flywheel' / 'store' / 'robots.py'
-    monkeypatch.setattr(robots, '__file__', str(installed))
-    monkeypatch.setattr(robots.sys, 'prefix', str(tmp_path))
+    monkeypatch.setattr(shipped, '__file__', str(installed))
+    monkeypatch.setattr(shipped.sys, 'prefix', str(tmp_path))
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path / 'overlay'))
     with pytest.raises(ConfigError, match='install cosmos_flywheel again'):
         find_config()

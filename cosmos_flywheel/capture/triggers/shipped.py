@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.settings import nearest
-from cosmos_flywheel.store.robots import SUFFIXES, find_config
+from cosmos_flywheel.store.shipped import SUFFIXES, find_config
 
 
 def find_triggers(name_or_path: str | Path) -> Path:
