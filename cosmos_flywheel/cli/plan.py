@@ -12,7 +12,16 @@ from typing import Any
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError
-from cosmos_flywheel.generate.coverage import Costs, Coverage, Filled, Tried, plan_coverage
+from cosmos_flywheel.generate.backends import BACKENDS, find_backend, makers
+from cosmos_flywheel.generate.coverage import (
+    Costs,
+    Coverage,
+    Filled,
+    Makers,
+    Tried,
+    plan_coverage,
+)
+from cosmos_flywheel.generate.coverage_page import coverage_page
 from cosmos_flywheel.generate.grid import Real, make_grid
 from cosmos_flywheel.generate.known import (
     read_briefs,
@@ -24,7 +33,7 @@ from cosmos_flywheel.generate.known import (
 from cosmos_flywheel.generate.plan_document import SCHEMA, plan_document, why_empty
 from cosmos_flywheel.store.catalogue import Catalogue
 from cosmos_flywheel.store.connection import CATALOGUE
-from cosmos_flywheel.store.files import storing, write_document
+from cosmos_flywheel.store.files import storing, write_bytes, write_document
 from cosmos_flywheel.store.records import EpisodeRow
 
 FAILURE = 'failure'
@@ -55,8 +64,18 @@ def add_parser(subparsers: Any) -> None:
         '--accepted', type=Path, metavar='FILE', help='ids of accepted candidates, one a line'
     )
     parser.add_argument('--rejected', type=Path, metavar='FILE', help='the same of rejected ones')
+    parser.add_argument(
+        '--backend',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help=f'order only what this generator makes: {", ".join(BACKENDS)}; may be repeated',
+    )
     parser.add_argument('--seed', type=int, default=0, help='the first one (default: 0)')
     parser.add_argument('-o', '--output', type=Path, metavar='FILE', help=f'default: OUT/{PLAN}')
+    parser.add_argument(
+        '--page', type=Path, metavar='FILE', help='also draw the grid as a page for a browser'
+    )
     parser.set_defaults(run=run)
 
 
@@ -73,11 +92,19 @@ def run(args: argparse.Namespace) -> int:
         args.candidates or args.out / CANDIDATES, _ids(args.rejected), _ids(args.accepted)
     )
     grid = make_grid(briefs, reals)
-    plan = plan_coverage(grid, tried, args.n, costs=costs, seed=args.seed)
+    plan = plan_coverage(
+        grid, tried, args.n, costs=costs, makers=_makers(args.backend, briefs), seed=args.seed
+    )
     notes = list(_notes(plan, briefs, reals, rows, unknown, tried, costs))
+    if not args.backend:
+        notes.append('no generator was asked whether it makes these cells (--backend)')
     path = args.output or args.out / PLAN
+    document = plan_document(plan, costs, notes)
     with storing(path):
-        write_document(path, plan_document(plan, costs, notes), SCHEMA)
+        write_document(path, document, SCHEMA)
+    if args.page:
+        with storing(args.page):
+            write_bytes(args.page, coverage_page(document).encode('utf-8', 'replace'))
     for line in (*_lines(plan, reals), *notes, f'plan: {path}'):
         print(printable(line))
     return 0
@@ -91,6 +118,15 @@ def _failures(out: Path) -> list[EpisodeRow]:
         )
     with Catalogue.open(out) as catalogue:
         return catalogue.episodes(state=FAILURE)
+
+
+def _makers(names: Sequence[str], briefs: Sequence[Brief]) -> Makers | None:
+    """Who of the named generators makes what; None where none is named."""
+    if not names:
+        return None
+    generators = [find_backend(name) for name in dict.fromkeys(names)]
+    by_id = {brief.id: brief for brief in briefs}
+    return lambda brief, variation: makers(generators, by_id[brief], variation)
 
 
 def _ids(path: Path | None) -> frozenset[str]:

@@ -18,8 +18,8 @@ from cosmos_flywheel.generate.grid import SMOOTHING, Cell
 
 State = Literal['waiting', 'accepted', 'rejected']
 
-Refusal = Callable[[Cell], str]
-"""Why no generator makes a cell, in words; '' if one does."""
+Makers = Callable[[str, Variation], tuple[tuple[str, ...], str]]
+"""Of a brief's id and its variation: which generators make it, and, where none does, why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ class Planned:
     gain: float
     """Worth that it is expected to cover, as a share of the whole grid's."""
     why: str
+    backends: tuple[str, ...] = ()
+    """Generators that make it; empty where that was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def plan_coverage(
     count: int,
     *,
     costs: Costs | None = None,
-    refusal: Refusal | None = None,
+    makers: Makers | None = None,
     seed: int = 0,
 ) -> Coverage:
     """Choose the next orders, one after the other, each where it gains most.
@@ -118,7 +120,7 @@ def plan_coverage(
         tried: earlier candidates; those of cells that are no longer in the grid do not count.
         count: how many orders.
         costs: weights of causes and families.
-        refusal: which cells no generator makes.
+        makers: who makes what; without it every cell can be made.
         seed: the first one of a brief's variation; further ones follow the largest tried.
 
     """
@@ -128,14 +130,14 @@ def plan_coverage(
     for one in tried:
         if one.key in states:
             states[one.key][one.state] += 1
-    refusals = {cell.key: refusal(cell) if refusal else '' for cell in grid}
+    makeable = {cell.key: _makeable(cell, makers) for cell in grid}
     whole = sum(cell.probability * costs.of(cell) for cell in grid)
     by_brief = Counter((t.key, t.brief) for t in tried)
     seeds = _next_seeds(tried, seed)
     planned: Counter[tuple[str, ...]] = Counter()
 
     def gain(cell: Cell) -> float:
-        if refusals[cell.key] or _is_met(cell, states[cell.key]):
+        if not makeable[cell.key][0] or _is_met(cell, states[cell.key]):
             return 0.0
         before = states[cell.key]['waiting'] + planned[cell.key]
         return cell.probability * costs.of(cell) / whole * chance * (1 - chance) ** before
@@ -146,16 +148,24 @@ def plan_coverage(
     while len(orders) < count and heap and heap[0][0] < 0:
         gained, place = heapq.heappop(heap)
         cell = grid[place]
-        brief = min(cell.briefs, key=lambda name: (by_brief[cell.key, name], name))
+        able = makeable[cell.key][0]
+        brief = min(able, key=lambda name: (by_brief[cell.key, name], name))
         number = seeds.get((cell.key, brief), seed)
         why = _why(cell, costs.of(cell), states[cell.key], planned[cell.key])
-        orders.append(Planned(brief, cell.variation, number, -gained, why))
+        orders.append(Planned(brief, cell.variation, number, -gained, why, able[brief]))
         seeds[cell.key, brief] = number + 1
         by_brief[cell.key, brief] += 1
         planned[cell.key] += 1
         heapq.heappush(heap, (-gain(cell), place))
     filled = tuple(
-        _filled(cell, costs.of(cell), states[cell.key], planned[cell.key], chance, refusals)
+        _filled(
+            cell,
+            costs.of(cell),
+            states[cell.key],
+            planned[cell.key],
+            chance,
+            makeable[cell.key][1],
+        )
         for cell in grid
     )
     return Coverage(filled, tuple(orders), chance)
@@ -166,6 +176,15 @@ def survival(tried: Sequence[Tried]) -> float:
     states = Counter(one.state for one in tried)
     judged = states['accepted'] + states['rejected']
     return (states['accepted'] + SMOOTHING) / (judged + 2 * SMOOTHING)
+
+
+def _makeable(cell: Cell, makers: Makers | None) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Generators by brief of those that can be made, and why none can."""
+    if makers is None:
+        return dict.fromkeys(cell.briefs, ()), ''
+    told = {brief: makers(brief, cell.variation) for brief in cell.briefs}
+    able = {brief: names for brief, (names, _) in told.items() if names}
+    return able, '' if able else '; '.join(sorted({why for _, why in told.values()}))
 
 
 def _is_met(cell: Cell, states: Mapping[State, int]) -> bool:
@@ -186,7 +205,7 @@ def _filled(
     states: Counter[State],
     planned: int,
     chance: float,
-    refusals: Mapping[tuple[str, ...], str],
+    refusal: str,
 ) -> Filled:
     def covered(more: int) -> float:
         if _is_met(cell, states):
@@ -202,7 +221,7 @@ def _filled(
         planned=planned,
         before=covered(0),
         after=covered(planned),
-        refusal=refusals[cell.key],
+        refusal=refusal,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cosmos_flywheel.core.brief import Brief, Family
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.coverage import Costs, Tried, plan_coverage, survival
 from cosmos_flywheel.generate.grid import Real, cell_key, current, make_grid
 
@@ -138,9 +139,13 @@ def test_briefs_of_one_cell_take_turns() -> None:
 
 def test_what_no_generator_makes_stays_empty_and_says_why() -> None:
     grid = make_grid([brief('slip')], [])
-    plan = plan_coverage(
-        grid, [], 9, refusal=lambda c: 'none varies light' * (c.variation.cell['light'] == 'dim')
-    )
+    bright = grid[0].variation
+
+    def makers(_brief: str, asked: Variation) -> tuple[tuple[str, ...], str]:
+        return (('augment',), '') if asked == bright else ((), 'none varies light')
+
+    plan = plan_coverage(grid, [], 9, makers=makers)
+    assert {order.backends for order in plan.orders} == {('augment',)}
     assert {order.variation.cell['light'] for order in plan.orders} == {'bright'}
     assert [one.refusal for one in plan.cells] == ['', 'none varies light']
     assert plan.share(after=True) < 0.5

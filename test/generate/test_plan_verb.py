@@ -32,8 +32,7 @@ def make_brief(out: Path, episode: str, cause: str, **changes: Any) -> Brief:
         whole,
         origin=replace(whole.origin, id=episode),
         failure=replace(whole.failure, cause=cause),
-        families=(LIGHT,),
-        **changes,
+        **{'families': (LIGHT,), **changes},
     )
     folder = out / 'briefs' / brief.id
     folder.mkdir(parents=True)
@@ -144,6 +143,33 @@ def test_a_candidate_of_a_brief_that_was_edited_away_is_told(out: Path) -> None:
     document = plan(out)
     assert {order['brief'] for order in document['orders']} == {new.id}
     assert '1 of 1 candidates are of no cell that a brief orders now' in document['notes']
+
+
+def test_only_what_a_named_generator_makes_is_ordered(out: Path, capsys: Any) -> None:
+    floor = Family('same_failure_new_scene', 'recorded', {'floor': ('wet',)})
+    one, _, three, _ = ids(out)
+    make_brief(out, one, 'slip')
+    make_brief(out, three, 'lost', families=(floor,))
+    document = plan(out, '--backend', 'augment')
+    assert {order['backends'][0] for order in document['orders']} == {'augment'}
+    assert {cell['cause']: cell['empty_because'] for cell in document['cells']} == {
+        'slip': None,
+        'lost': 'augment does not vary floor; it varies camera, light, sensor',
+    }
+    assert '1 of 3 cells stay empty: augment does not vary floor' in capsys.readouterr().out
+    assert main(['plan', str(out), '--backend', 'augmen']) == 2
+    assert "did you mean 'augment'" in capsys.readouterr().err
+
+
+def test_the_page_draws_every_cell_and_escapes_what_it_quotes(out: Path) -> None:
+    odd = Family('same_failure_new_scene', 'recorded', {'light': ('<script>', 'dim')})
+    make_brief(out, ids(out)[0], 'slip', families=(odd,))
+    document = plan(out, '-n', 1, '--page', out / 'page.html')
+    page = (out / 'page.html').read_text()
+    assert page.count('class="bar"') == len(document['cells']) == 2
+    assert '<script>' not in page
+    assert '&lt;script&gt;' in page
+    assert 'others are worth more' in page
 
 
 def test_the_same_folder_gives_the_same_plan(out: Path) -> None:
