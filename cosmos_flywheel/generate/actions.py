@@ -22,6 +22,8 @@ Numbers = NDArray[np.float64]
 
 BLEND_S = 1.0
 """A path that is taken from elsewhere is led over within this time."""
+NEAREST = 60
+"""So many nominal instants are tried."""
 FASTER, SLOWER = 1.25, 0.75
 """By how much a path is sped up or slowed down."""
 EARLIER_S = 0.3
@@ -168,50 +170,69 @@ def perturbed(
 def nominal_path(
     nominal: Sequence[Recording],
     state: NDArray[np.float32],
+    envelope: Envelope,
     before: Numbers,
     steps: int,
     hz: float,
 ) -> tuple[Numbers, str]:
-    """What was commanded from the nominal instant that is most like this one, and which that was.
+    """What was commanded after the nominal instant that is most like this one, and which that was.
 
     Instants are compared by state, each element in multiples of its spread. The path is led over
-    from the last command within `BLEND_S`.
+    from the last command within `BLEND_S`; of the `NEAREST` instants the first counts whose path
+    keeps to the envelope.
 
     Args:
         nominal: recordings in which nothing went wrong.
         state: (S,) where to go on from; elements that are NaN are not compared.
+        envelope: what the path must keep to.
         before: (n, A) commands executed just before.
         steps: how many commands are wanted.
         hz: ticks a second.
 
     Raises:
-        ConfigError: no recording has so many commands after a known state.
+        ConfigError: no recording has so many commands after a known state, or no path keeps to
+            the envelope; names the bound that the nearest leaves.
 
     """
-    fit = [r for r in nominal if len(r) > steps]
+    fit = [one for one in nominal if len(one) > steps]
     if not fit:
         raise ConfigError(
             f'no nominal recording is {steps} commands long; give more of them with --nominal'
         )
-    spread = np.nanstd(np.concatenate([r.states for r in fit]), 0)
-    spread[~(spread > 1e-6)] = np.inf
-    best, place = (np.inf, 0), 0
-    for number, one in enumerate(fit):
-        apart = np.nanmean(((one.states[: len(one) - steps] - state) / spread) ** 2, 1)
-        apart[~np.isfinite(one.actions[: len(apart)]).all(1)] = np.inf
-        tick = int(np.nanargmin(apart)) if np.isfinite(apart).any() else 0
-        if len(apart) and apart[tick] < best[0]:
-            best, place = (float(apart[tick]), number), tick
-    if not np.isfinite(best[0]):
+    bounds, first_left = _at(envelope, hz), ''
+    for apart, number, tick in _nearest(fit, state, steps):
+        path = np.asarray(fit[number].actions[tick : tick + steps], np.float64)
+        share = _ease(np.arange(1, steps + 1) / max(1.0, BLEND_S * hz))[:, None]
+        led = path + (1 - share) * (before[-1] - path[0])
+        left = bounds.violations(led, before)
+        if not left:
+            return led, (
+                f'commands of nominal recording {number + 1} from its tick {tick}, '
+                f'{apart:.2f} spreads of the state away'
+            )
+        first_left = first_left or str(left[0])
+    if not first_left:
         raise ConfigError('no nominal recording has a state to compare; give others')
-    path = np.asarray(fit[best[1]].actions[place : place + steps], np.float64)
-    share = _ease(np.arange(1, steps + 1) / max(1.0, BLEND_S * hz))[:, None]
-    led = path + (1 - share) * (before[-1] - path[0])
-    said = (
-        f'commands of nominal recording {best[1] + 1} from its tick {place}, '
-        f'{np.sqrt(best[0]):.2f} spreads of the state away'
+    raise ConfigError(
+        f'nominal commands are refused: led over from the last command, none of the {NEAREST} '
+        f'nearest keeps to the envelope (the nearest: {first_left}); give more nominal recordings'
     )
-    return led, said
+
+
+def _nearest(
+    recordings: Sequence[Recording], state: NDArray[np.float32], steps: int
+) -> list[tuple[float, int, int]]:
+    """Distance, recording and tick of the instants that are most like a state, nearest first."""
+    spread = np.nanstd(np.concatenate([one.states for one in recordings]), 0)
+    spread[~(spread > 1e-6)] = np.inf
+    found: list[tuple[float, int, int]] = []
+    for number, one in enumerate(recordings):
+        apart = ((one.states[: len(one) - steps] - state) / spread) ** 2
+        known = np.isfinite(apart)
+        mean = np.where(known, apart, 0).sum(1) / np.maximum(known.sum(1), 1)
+        is_sound = known.any(1) & np.isfinite(one.actions[: len(mean)]).all(1)
+        found += [(float(np.sqrt(mean[t])), number, int(t)) for t in np.flatnonzero(is_sound)]
+    return sorted(found)[:NEAREST]
 
 
 def model_units(recording: Recording, robot: Robot) -> NDArray[np.float32] | None:

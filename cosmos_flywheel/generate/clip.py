@@ -44,7 +44,7 @@ def read_clip(order: Order) -> FailureClip:
         )
     start_ns = int(read_episode(order.episode)['window']['start_ns'])
     changed_ns = path.stat().st_mtime_ns
-    recording = _read(path, changed_ns, brief.origin.clip_sha256, _ByContent(order.robot))
+    recording = _read(path, changed_ns, brief.origin.clip_sha256, ByContent(order.robot))
     onset_ns = start_ns + round(brief.failure.onset_s * NS)
     onset_s = max(0.0, (onset_ns - int(recording.stamps_ns[0])) / NS)
     stamps_ns = brief.scene.keyframe_stamps_ns or (onset_ns,)
@@ -52,7 +52,7 @@ def read_clip(order: Order) -> FailureClip:
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, _changed_ns: int, sha256: str, robot: _ByContent) -> Recording:
+def _read(path: Path, _changed_ns: int, sha256: str, robot: ByContent) -> Recording:
     if sha256_file(path) != sha256:
         raise StoreError(
             f'{path}: is not the clip that the brief was made from (its sha256 differs); copy or '
@@ -61,7 +61,7 @@ def _read(path: Path, _changed_ns: int, sha256: str, robot: _ByContent) -> Recor
     return read_recording(path, robot.robot)
 
 
-class _ByContent:
+class ByContent:
     """A robot that is equal to another one with the same file."""
 
     def __init__(self, robot: Robot) -> None:
@@ -69,7 +69,7 @@ class _ByContent:
         self._hash = robot.config_hash()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByContent) and other._hash == self._hash
+        return isinstance(other, ByContent) and other._hash == self._hash
 
     def __hash__(self) -> int:
         return hash(self._hash)

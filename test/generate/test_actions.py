@@ -114,7 +114,7 @@ def test_nominal_commands_are_those_after_the_most_similar_state():
     other = recording(PATH[::-1].copy())
     long = recording(PATH)
     state = long.states[12]
-    path, said = nominal_path([other, long], state, PATH[11:12], 20, HZ)
+    path, said = nominal_path([other, long], state, ENVELOPE, PATH[10:12], 20, HZ)
     assert 'recording 2 from its tick 12' in said
     assert np.allclose(path[-1], PATH[31], atol=1e-6)
     assert np.abs(path[0] - PATH[11]).max() < 0.01
@@ -123,4 +123,11 @@ def test_nominal_commands_are_those_after_the_most_similar_state():
 
 def test_too_short_a_nominal_recording_is_named():
     with pytest.raises(ConfigError, match='no nominal recording is 60 commands long'):
-        nominal_path([recording(PATH)], PATH[0].astype(np.float32), BEFORE, 60, HZ)
+        nominal_path([recording(PATH)], PATH[0].astype(np.float32), ENVELOPE, BEFORE, 60, HZ)
+
+
+def test_no_nominal_path_within_the_envelope_is_a_refusal_that_names_the_bound():
+    tight = replace(ENVELOPE, speed=(0.01, 0.7))
+    state = PATH[12].astype(np.float32)
+    with pytest.raises(ConfigError, match=r'nominal commands are refused.*leaves its speed'):
+        nominal_path([recording(PATH)], state, tight, PATH[10:12], 20, HZ)

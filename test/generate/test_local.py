@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a fitted engine foretells under other commands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from episode_maker import RUN, make_manifest
+from order_maker import make_brief
+
+from cosmos_flywheel.bags.clip import write_clip
+from cosmos_flywheel.bags.recording import read_recording
+from cosmos_flywheel.bags.source import find_bags, open_bag
+from cosmos_flywheel.core.envelope import measure_envelope
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.lineage import sha256_file
+from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.engines import LocalModel
+from cosmos_flywheel.generate.base import Order
+from cosmos_flywheel.generate.local import LocalRollout, roll_out, skill_horizon
+from cosmos_flywheel.generate.make import differences, make_candidate
+from cosmos_flywheel.store.candidates import read_candidate
+from cosmos_flywheel.store.episodes import CLIP, EpisodeWriter
+from cosmos_flywheel.store.robots import load_robot
+
+ROBOT = load_robot('mujoco_push')
+KEYFRAME = 40
+MISS, RECOVERY = Variation('near_miss', 'perturbed'), Variation('recovery', 'nominal')
+
+
+@pytest.fixture(scope='module')
+def bags(root):
+    return find_bags([root / 'demo' / 'bags' / 'mujoco_push_faults' / 'nominal'])[:4]
+
+
+@pytest.fixture(scope='module')
+def local(root):
+    return LocalRollout(root / 'demo' / 'model')
+
+
+@pytest.fixture(scope='module')
+def order(bags, tmp_path_factory):
+    """Orders of an episode that is a nominal recording: commands and envelope are known."""
+    out = tmp_path_factory.mktemp('out')
+    recordings = [read_recording(bag, ROBOT) for bag in bags]
+    stamps_ns = recordings[0].stamps_ns
+    manifest = make_manifest(thumbnail=None, evidence=[])
+    manifest['window'] |= {
+        'start_ns': int(stamps_ns[0]), 'onset_ns': int(stamps_ns[KEYFRAME + 5]),
+        'end_ns': int(stamps_ns[-1]),
+    }  # fmt: skip
+    with EpisodeWriter(out, manifest['id']) as writer, open_bag(bags[0]) as source:
+        write_clip(writer.path / CLIP, source, start_ns=0, end_ns=2**62)
+        writer.finish(manifest, RUN)
+    episode = out / str(manifest['id'])
+    envelope = measure_envelope(
+        ROBOT.action_names, ('m', 'm'), ROBOT.clock.hz, [r.actions for r in recordings], room=0.5
+    )
+    brief = make_brief(episode, envelope=envelope)
+    brief = replace(
+        brief,
+        origin=replace(brief.origin, clip_sha256=sha256_file(episode / CLIP)),
+        scene=replace(brief.scene, keyframe_stamps_ns=(int(stamps_ns[KEYFRAME]),)),
+    )
+
+    def make(variation=MISS, seed=0, **changes):
+        return Order(replace(brief, **changes), episode, ROBOT, variation, seed, tuple(bags[1:]))
+
+    return make
+
+
+def test_frames_are_made_from_the_keyframe_to_the_skill_horizon(order, local):
+    made = local.make(order())
+    steps = len(made.frames) - made.begins_step
+    assert 1 <= steps <= 16
+    assert len(made.frames) == len(made.commands.values) + 1
+    assert f'skill horizon {steps} ticks' in made.notes[-1]
+    assert made.onset_s is None
+
+
+def test_the_recorded_frames_and_commands_come_first(order, local):
+    made = local.make(order())
+    recording = read_recording(order().episode / 'clip.mcap', ROBOT)
+    begin = KEYFRAME + 1 - made.begins_step
+    assert np.array_equal(
+        made.frames[: made.begins_step], recording.pictures[begin : KEYFRAME + 1]
+    )
+    recorded = recording.actions[begin:KEYFRAME]
+    assert np.allclose(made.commands.values[: len(recorded)], recorded)
+
+
+def test_other_commands_show_another_course(root, order):
+    model = LocalModel.load(root / 'demo' / 'model')
+    recording = read_recording(order().episode / 'clip.mcap', ROBOT)
+    path = recording.actions[KEYFRAME : KEYFRAME + 8].astype(float)
+    plain, still = (roll_out(model, recording, KEYFRAME, p) for p in (path, path[:1] + 0 * path))
+    moved = roll_out(model, recording, KEYFRAME, path + np.linspace(0, 0.05, 8)[:, None])
+    assert np.abs(moved[-1].astype(int) - plain[-1]).mean() > 0.1
+    assert not np.array_equal(plain, still)
+
+
+def test_a_recovery_follows_a_nominal_recording(order, local):
+    made = local.make(order(RECOVERY))
+    assert made.commands.source == 'nominal'
+    assert 'commands of nominal recording' in made.notes[1]
+
+
+@pytest.mark.parametrize('family', ['faster', 'slower', 'earlier', 'later', 'harder'])
+def test_recorded_commands_varied_in_time_are_called_perturbed(order, local, family):
+    made = local.make(order(Variation(family, 'recorded')))
+    assert made.commands.source == 'perturbed'
+    assert f'the recorded commands, {family}' in made.notes[1]
+
+
+def test_commands_that_leave_the_envelope_are_refused(order, local):
+    envelope = order().brief.envelope
+    with pytest.raises(ConfigError, match='perturbed commands are refused'):
+        local.make(order(envelope=replace(envelope, speed=(1e-3, 1e-3))))
+
+
+def test_made_again_every_byte_is_the_same(order, local, tmp_path):
+    made = make_candidate(tmp_path, order(), local)
+    manifest = read_candidate(made.folder, verify=True)
+    assert manifest['kind'] == 'rollout'
+    assert len(manifest['model']['revision']) == 64
+    assert manifest['video']['begins_step'] > 0
+    assert differences(made.folder, order(), local) == ()
+
+
+def test_without_a_past_no_skill_is_claimed(root, order):
+    model = LocalModel.load(root / 'demo' / 'model')
+    recording = read_recording(order().episode / 'clip.mcap', ROBOT)
+    with pytest.raises(ConfigError, match='chunks before the keyframe'):
+        skill_horizon(model, recording, 8)
+
+
+def test_an_engine_that_is_no_better_than_a_standing_picture_is_not_believed(root, order):
+    model = LocalModel.load(root / 'demo' / 'model')
+    recording = read_recording(order().episode / 'clip.mcap', ROBOT)
+    still = replace(recording, pictures=np.repeat(recording.pictures[:1], len(recording), 0))
+    with pytest.raises(ConfigError, match='no better than a standing picture'):
+        skill_horizon(model, still, KEYFRAME)
+
+
+def test_what_it_has_no_commands_for_is_refused(order, local):
+    brief = order().brief
+    assert 'no failures' in local.refusal(brief, Variation('same_failure_new_scene', 'recorded'))
+    assert 'has no expert' in local.refusal(brief, Variation('recovery', 'expert'))
+    other = replace(brief, origin=replace(brief.origin, robot='g1'))
+    assert "not 'g1'" in local.refusal(other, MISS)
