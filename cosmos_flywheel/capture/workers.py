@@ -6,19 +6,17 @@ Workers leave Ctrl-C to the main process, stop when it asks them to, and never o
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import Any, Protocol, TypeVar
 
 import cv2
 
 from cosmos_flywheel.core.errors import StoreError
+from cosmos_flywheel.core.processes import end_with_parent, interrupts_held
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
@@ -60,7 +58,7 @@ def work_all(
     told, stop = context.Queue(), context.Event()
     with ProcessPoolExecutor(min(workers, len(jobs)), context, _start, (told, stop)) as pool:
         try:
-            with _interrupts_held():
+            with interrupts_held():
                 futures = {pool.submit(_work, work, job): job for job in jobs}
             for future in _as_finished(set(futures), told, progress):
                 yield futures[future], future.result()
@@ -72,16 +70,6 @@ def work_all(
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Processes started within never see Ctrl-C; here it comes a moment later."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _as_finished(
@@ -106,15 +94,7 @@ def _start(told: Any, stop: Any) -> None:
     global _told, _stop
     _told, _stop = told, stop
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Without this, the workers of a killed process would wait for work for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _work(work: Callable[[Job, Tell | None], Result], job: Job) -> Result:

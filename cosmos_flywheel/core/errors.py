@@ -39,3 +39,7 @@ class EngineError(FlywheelError):
 
 class SimError(FlywheelError):
     """A simulated robot, task or fault is unknown, or the simulator cannot run or render here."""
+
+
+class NotNowError(FlywheelError):
+    """What is needed is away or taken for a while; the same may be asked for later."""

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Workers do every job once, whatever kills, stops or hinders them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from queue_work import CPU_S, GPU_S, SIZE_BYTES, made, make, order
+
+from cosmos_flywheel.core.errors import StoreError
+from cosmos_flywheel.core.job import Job, JobOrder, Outcome, Price
+from cosmos_flywheel.generate.budget import Budget
+from cosmos_flywheel.generate.claims import Claims
+from cosmos_flywheel.generate.pool import work_queue
+from cosmos_flywheel.generate.queue import Queue
+from cosmos_flywheel.generate.worker import Worker
+from cosmos_flywheel.store.database import Database
+
+PATIENCE_S = 60.0
+TEST = Path(__file__).resolve().parents[1]
+
+
+def put(out: Path, *orders: JobOrder) -> None:
+    with Queue.open(out) as queue:
+        queue.add(orders)
+
+
+def jobs(out: Path) -> list[Job]:
+    with Queue.open(out) as queue:
+        return queue.jobs()
+
+
+def candidates(out: Path) -> list[str]:
+    return sorted(path.name for path in (out / 'candidates').iterdir() if path.name[0] != '.')
+
+
+def wait_until(true: Callable[[], object]) -> None:
+    until_s = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < until_s, 'nothing happened'
+        time.sleep(0.01)
+
+
+def kill_at(step: int, work: Callable[[], object]) -> bool:
+    """Run `work` in a process that dies before its `step`-th statement or change of the disk."""
+    pid = os.fork()
+    if pid == 0:
+        left = iter(range(step))
+        alone = threading.get_ident()
+
+        def tick(*_: object) -> None:
+            if threading.get_ident() == alone and next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        spy(tick)
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(pid, 0)[1]
+    assert status in (0, signal.SIGKILL)
+    return status == signal.SIGKILL
+
+
+def spy(tick: Callable[..., None]) -> None:
+    """Call `tick` before every statement of SQLite and every change of a folder."""
+    prepare = Database._prepare
+
+    def watched(self: Database) -> None:
+        self._connection.set_trace_callback(tick)
+        prepare(self)
+
+    Database._prepare = watched  # type: ignore[method-assign]
+    for name in ('rename', 'makedirs', 'open'):
+        setattr(os, name, ticking(getattr(os, name), tick))
+
+
+def ticking(call: Callable[..., Any], tick: Callable[..., None]) -> Callable[..., Any]:
+    def wrapped(*args: Any, **options: Any) -> Any:
+        tick()
+        return call(*args, **options)
+
+    return wrapped
+
+
+def test_a_worker_does_all_and_books_it(tmp_path: Path) -> None:
+    put(tmp_path, *map(order, range(3)), order(9, request={'fails': 1}))
+    shift = Worker(tmp_path, make).run()
+    assert (shift.done, shift.failed) == (4, 1)
+    assert {job.state for job in jobs(tmp_path)} == {'done'}
+    assert candidates(tmp_path) == sorted(str(job.candidate_id) for job in jobs(tmp_path))
+
+
+def test_killed_at_any_step_and_run_again_nothing_is_made_twice(tmp_path: Path) -> None:
+    orders = [order(1), order(2, request={'fails': 1})]
+    found = 0
+    for step in range(999):
+        out = tmp_path / str(step)
+        put(out, *orders)
+        if not kill_at(step, Worker(out, make).run):
+            break
+        before = len(candidates(out)) if (out / 'candidates').exists() else 0
+        booked = sum(job.state == 'done' for job in jobs(out))
+        found += before - booked
+        Worker(out, make).run()
+        assert [job.state for job in jobs(out)] == ['done', 'done']
+        assert candidates(out) == sorted(str(job.candidate_id) for job in jobs(out))
+        assert len(made(out)) <= 4  # three, and one that was cut off
+        with Queue.open(out) as queue:
+            spent = queue.ledger().spent
+            assert queue.ledger().running == 0
+            assert spent.gpu_s == pytest.approx(sum(job.price.gpu_s for job in queue.jobs()))
+            assert spent.size_bytes == 2 * SIZE_BYTES
+    assert 50 < step < 999
+    assert found > 1  # the moment between candidate and booking was among them
+
+
+def grab(out: Path, name: str) -> None:
+    """Claim and finish until nothing is left, noting what."""
+    with Queue.open(out) as queue:
+        claims = Claims(queue)
+        with (out / name).open('w') as file:
+            while isinstance(job := claims.claim(), Job):
+                file.write(f'{job.id}\n')
+                claims.finish(job, Outcome(Price(), job.id))
+
+
+def test_two_processes_claim_200_jobs_and_none_twice(tmp_path: Path) -> None:
+    put(tmp_path, *map(order, range(200)))
+    names = ['one', 'two']
+    processes = [get_context('fork').Process(target=grab, args=(tmp_path, n)) for n in names]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    shares = [(tmp_path / name).read_text().split() for name in names]
+    assert sorted(chain(*shares)) == sorted(job.id for job in jobs(tmp_path))
+    assert all(shares)
+
+
+def test_a_pool_replaces_workers_that_die_and_buries_what_kills_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('PYTHONPATH', f'{TEST}:{os.environ.get("PYTHONPATH", "")}')
+    put(
+        tmp_path,
+        order(1, request={'kills': 'always'}),
+        order(2, request={'kills': 'once'}),
+        *map(order, range(3, 9)),
+    )
+    work_queue(tmp_path, make, 2)
+    states = [job.state for job in jobs(tmp_path)]
+    assert states == ['dead'] + ['done'] * 7
+    assert 'died, as 3 did over this job' in jobs(tmp_path)[0].reason
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
+    """Starts one worker in a process of its own, which does not outlive the test."""
+    code = (
+        'import sys; from pathlib import Path; from queue_work import make\n'
+        'from cosmos_flywheel.generate.worker import Worker\n'
+        'Worker(Path(sys.argv[1]), make, beat_s=0.05).run()\n'
+    )
+    environment = {**os.environ, 'PYTHONPATH': f'{TEST}:{TEST.parent}'}
+    started = []
+
+    def begin(out: Path) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, '-c', code, str(out)], env=environment)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_worker_that_is_ended_in_mid_work_leaves_its_job_to_others(
+    tmp_path: Path, start: Callable[[Path], subprocess.Popen[bytes]], number: signal.Signals
+) -> None:
+    put(tmp_path, order(request={'seconds': 0.5}))
+    process = start(tmp_path)
+    wait_until(lambda: made(tmp_path))
+    process.send_signal(number)
+    code = process.wait(PATIENCE_S)
+    Worker(tmp_path, make).run()
+    job = jobs(tmp_path)[0]
+    with Queue.open(tmp_path) as queue:
+        first, second = queue.attempts(job.id)
+    killed = number == signal.SIGKILL
+    assert code == (-signal.SIGKILL if killed else 0)
+    assert first.outcome == ('lost' if killed else 'given_back')
+    assert (second.outcome, second.seed) == ('done', first.seed)
+
+
+def test_a_job_that_is_cancelled_is_let_go_in_mid_work(
+    tmp_path: Path, start: Callable[[Path], subprocess.Popen[bytes]]
+) -> None:
+    put(tmp_path, order(1, request={'seconds': 600}), order(2))
+    process = start(tmp_path)
+    wait_until(lambda: made(tmp_path))
+    with Queue.open(tmp_path) as queue:
+        queue.cancel(order(1, request={'seconds': 600}).id)
+    assert process.wait(PATIENCE_S) == 0
+    assert [job.state for job in jobs(tmp_path)] == ['cancelled', 'done']
+    assert len(candidates(tmp_path)) == 1
+
+
+def run_beside(worker: Worker) -> threading.Thread:
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    return thread
+
+
+def test_a_paused_queue_waits_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, order())
+    with Queue.open(tmp_path) as queue:
+        queue.pause()
+        looked: list[object] = []
+        claim = Claims.claim
+        monkeypatch.setattr(Claims, 'claim', lambda self: looked.append(1) or claim(self))
+        thread = run_beside(Worker(tmp_path, make))
+        wait_until(lambda: len(looked) > 1)
+        assert thread.is_alive()
+        assert made(tmp_path) == []
+        queue.resume()
+        thread.join(PATIENCE_S)
+    assert jobs(tmp_path)[0].state == 'done'
+
+
+@pytest.mark.parametrize('request_', [{'away': True}, {'full': True}])
+def test_a_server_that_is_away_and_a_full_disk_are_waited_for(
+    tmp_path: Path, request_: dict[str, bool]
+) -> None:
+    put(tmp_path, order(request=request_))
+    worker = Worker(tmp_path, make)
+    thread = run_beside(worker)
+    wait_until(lambda: jobs(tmp_path)[0].reason)
+    worker.stop()
+    thread.join()
+    job = jobs(tmp_path)[0]
+    assert job.state == 'waiting'
+    assert job.reason in (
+        'the server does not answer',
+        f'{tmp_path}: the disk is full; free space on it',
+    )
+    assert job.price.gpu_s == 0
+
+
+def test_an_episode_deleted_while_queued_is_said_by_a_dead_job(tmp_path: Path) -> None:
+    put(tmp_path, order(1, request={'needs': 'episode'}), order(2))
+    Worker(tmp_path, make).run()
+    gone, other = jobs(tmp_path)
+    assert (gone.state, gone.reason, gone.attempt) == ('dead', 'episode: is gone', 3)
+    assert other.state == 'done'
+
+
+def test_a_fault_of_the_program_is_a_dead_job_and_not_the_end(tmp_path: Path) -> None:
+    put(tmp_path, order(1, request={'wrong': True}), order(2))
+    shift = Worker(tmp_path, make).run()
+    assert (shift.done, shift.failed) == (1, 3)
+    assert jobs(tmp_path)[0].reason == 'ZeroDivisionError: a bug'
+
+
+def test_a_worker_ends_when_the_budget_does(tmp_path: Path) -> None:
+    put(tmp_path, *map(order, range(4)))
+    with Queue.open(tmp_path) as queue:
+        queue.set_budget(Budget(candidates=3))
+    shift = Worker(tmp_path, make).run()
+    assert shift.done == 3
+    assert shift.idle is not None
+    assert 'the budget of candidates is 3' in shift.idle.words
+    with Queue.open(tmp_path) as queue:
+        spent = queue.ledger().spent
+    assert (spent.gpu_s, spent.cpu_s) == (3 * GPU_S, 3 * CPU_S)
+
+
+def unusable(job: Job, out: Path) -> Outcome:
+    """Never called: its process cannot even begin."""
+    raise AssertionError
+
+
+class Unreadable:
+    """Work that no other process can receive."""
+
+    def __setstate__(self, state: object) -> None:
+        raise ImportError('no such module')
+
+    def __getstate__(self) -> dict[str, int]:
+        return {'some': 1}
+
+    def __call__(self, job: Job, out: Path) -> Outcome:
+        raise AssertionError
+
+
+def test_a_worker_that_cannot_begin_is_an_error(tmp_path: Path) -> None:
+    put(tmp_path, order())
+    with pytest.raises(StoreError, match='a worker ended by code 1'):
+        work_queue(tmp_path, Unreadable(), 1)
+
+
+def test_the_disk_of_the_queue_being_full_ends_the_worker_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, order())
+    change = Database.change
+
+    def full(self: Database, statement: str, *values: Any) -> int:
+        if "'done'" in statement and 'UPDATE' in statement:
+            import sqlite3
+
+            raise sqlite3.OperationalError('database or disk is full')
+        return change(self, statement, *values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, 'change', full)
+        with pytest.raises(StoreError, match='free space on the disk, then run again'):
+            Worker(tmp_path, make).run()
+    assert len(candidates(tmp_path)) == 1
+    with Queue.open(tmp_path) as queue:
+        later = Claims(queue, lease_s=-1.0)
+        job = later.claim()
+        assert isinstance(job, Job)
+        assert later.finish(job, make(job, tmp_path))
+        assert queue.ledger().spent.gpu_s == GPU_S
+    assert len(made(tmp_path)) == 1
