@@ -48,10 +48,11 @@ def robot_file(root: Path, tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def checkpoint(root: Path, tmp_path_factory) -> Path:
     sys.path.insert(0, str(root / 'test' / 'engines' / 'cosmos'))
-    from tiny_cosmos import write_checkpoint
+    from tiny_cosmos import VAE, write_checkpoint
 
     sys.path.pop(0)
-    return write_checkpoint(tmp_path_factory.mktemp('hub'))
+    narrow = replace(VAE, base=4, decoder_base=4)  # encoding and decoding is what takes time
+    return write_checkpoint(tmp_path_factory.mktemp('hub'), vae=narrow)
 
 
 @pytest.fixture(scope='module')

@@ -8,12 +8,17 @@ import time
 from pathlib import Path
 
 import pytest
+from playing import ROBOT, Played, Told
 
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.store.episodes import iter_episodes, read_episode
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
-ROBOT = 'mujoco_push'
+
+
+@pytest.fixture
+def bag(root: Path) -> Path:
+    return root / 'demo' / 'bags' / 'mujoco_push_faults' / 'bags' / 'push_1104'
 
 
 @pytest.fixture
@@ -56,30 +61,68 @@ def test_a_call_captures_what_was_before_and_after(graph, robot, tmp_path):
         assert 1.5 < clip.duration_s < 3.5
 
 
-def test_killed_at_any_moment_nothing_half_written_is_listed(graph, robot, tmp_path):
+def test_killed_while_it_writes_nothing_half_written_is_listed(graph, bag, tmp_path):
+    out = tmp_path / 'out'
+    told = Told(graph)
+    killed = start_in(graph, out, '/a')
+    robot = Played(graph, bag, '/a')
+    robot.begin(1)
+    graph.until(lambda: robot.said > 45, 'a second of messages')
+    while killed.runs:
+        known = len(whole_in(out))
+        ask(graph, told.node, '/a')
+        graph.until(
+            lambda n=known: killed_in_a_write(killed, out) or len(whole_in(out)) > n, 'a write'
+        )
+    known = len(whole_in(out))
+    assert list(out.glob('.partial-*'))
+    # In a namespace of its own: the dead one is counted as a listener for 20 s.
+    again = start_in(graph, out, '/b')
+    robot = Played(graph, bag, '/b')
+    robot.begin(1)
+    graph.until(lambda: robot.said > 45, 'a second of messages')
+    ask(graph, told.node, '/b')
+    graph.until(lambda: len(whole_in(out)) == known + 1, 'one more episode')
+    assert again.stop() == 0
+    assert len(whole_in(out)) == known + 1
+    assert not list(out.glob('.partial-*'))
+
+
+def start_in(graph, out: Path, namespace: str):
+    given = {'robot': ROBOT, 'out': str(out), 'pre_roll_s': 0.5, 'post_roll_s': 0.3}
+    return graph.start('recorder', '-r', f'__ns:={namespace}', **given)
+
+
+def ask(graph, node, namespace: str) -> None:
     from std_srvs.srv import Trigger
 
-    node, speaker, talk = robot
-    out = tmp_path / 'out'
-    for late_s in (0.0, 0.03, 0.08):
-        recorder = graph.start(
-            'recorder', robot=ROBOT, out=str(out), pre_roll_s=0.5, post_roll_s=0.3
-        )
-        graph.until(lambda: speaker.get_subscription_count() > 0, 'the recorder')
-        talk(1.0)
-        graph.call(node, Trigger, '/recorder/capture')
-        talk(1.0 + late_s)
-        recorder.send(signal.SIGKILL)
-        recorder.wait()
-        for folder in iter_episodes(out):
-            assert read_episode(folder, verify=True)['causes'] == ['trigger:service']
-        graph.until(lambda: speaker.get_subscription_count() == 0, 'its end', 90)
-    again = graph.start('recorder', robot=ROBOT, out=str(out), pre_roll_s=0.5, post_roll_s=0.3)
-    graph.until(lambda: speaker.get_subscription_count() > 0, 'the recorder')
-    talk(1.0)
-    before = len(list(iter_episodes(out)))
-    graph.call(node, Trigger, '/recorder/capture')
-    talk(2.0)
-    graph.until(lambda: len(list(iter_episodes(out))) == before + 1, 'one more episode')
-    assert again.stop() == 0
-    assert not list(Path(out).glob('.partial-*'))
+    assert graph.call(node, Trigger, f'{namespace}/recorder/capture').success
+
+
+def whole_in(out: Path) -> list[Path]:
+    """What is listed, and it is whole."""
+    found = list(iter_episodes(out))
+    for folder in found:
+        assert read_episode(folder, verify=True)['causes'] == ['trigger:service']
+    return found
+
+
+def killed_in_a_write(process, out: Path) -> bool:
+    """Kill the recorder if it stands in the middle of writing."""
+    if not any(out.glob('.partial-*')):
+        return False
+    process.send(signal.SIGSTOP)
+    until(process.pid, 'T')
+    if not any(out.glob('.partial-*')):  # that was its end
+        process.send(signal.SIGCONT)
+        return False
+    process.send(signal.SIGKILL)
+    process.wait()
+    return True
+
+
+def until(pid: int, state: str) -> None:
+    end_s = time.monotonic() + 60
+    while Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != state:
+        assert time.monotonic() < end_s
+        time.sleep(0.001)

@@ -23,9 +23,13 @@ Run = Callable[..., str]
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """The environment of a shell in which no ROS 2 was sourced and no wheel has set its paths."""
+    """The environment of a shell in which no ROS 2 was sourced and no wheel has set its paths.
+
+    What pip installs in it is compiled when it is imported: of the ROS wheels, hardly anything is.
+    """
     gone = ('AMENT_', 'COLCON_', 'LD_LIBRARY_PATH', 'PYTHONPATH', 'RMW_', 'ROS_', '_ROS_')
-    return {k: v for k, v in os.environ.items() if not k.startswith(gone)} | extra
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(gone)}
+    return kept | {'PIP_COMPILE': '0'} | extra
 
 
 def run_checked(command: Sequence[str | Path], *, timeout_s: float = 280, **options) -> str:
