@@ -9,37 +9,53 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from cosmos_flywheel.core.errors import EngineError
-from cosmos_flywheel.engines.remote.form import Form
-from cosmos_flywheel.engines.remote.server import TOKEN_VARIABLE
-from cosmos_flywheel.engines.remote.settings import RemoteSettings
+from cosmos_flywheel.engines.remote.answers import failure, is_blocked, refusal, worded
+from cosmos_flywheel.engines.remote.errors import (
+    LostJobError,
+    NoAnswerError,
+    StoppedError,
+    UnreachableError,
+    WrongFilmError,
+)
+from cosmos_flywheel.engines.remote.patience import Patience
 from cosmos_flywheel.engines.remote.wire import (
     MOST_JSON_BYTES,
     MOST_VIDEO_BYTES,
     Answer,
-    NoAnswerError,
-    StoppedError,
     Wire,
 )
 
 JOBS = '/v1/videos'
 MODELS = '/v1/models'
-BUSY = (408, 429, 502, 503, 504)
-"""Statuses of a server or of what stands before it that pass."""
 RUNNING = ('queued', 'in_progress')
-SLOWEST_POLL_S = 0.5
 CLEARING_S = 5.0
 """Deleting what is left may take so long after a request's own time."""
 LATE_S = 60.0
 """A request whose answer was lost may be carried out so much later."""
-LONGEST_WORDS = 300
+PAGE = 100
+"""Jobs of a list, the most that the server gives."""
+
+Progress = Callable[[str, float], None]
+"""Told a job's status, and the seconds since it is waited for."""
 
 
-class LostJobError(EngineError):
-    """The server knows the job no more: it was started anew."""
+class Posted(Protocol):
+    """A form, whichever it is."""
+
+    @property
+    def prompt(self) -> str:
+        """By which the server's list of jobs tells this one from all others."""
+        ...
+
+    def encode(self) -> tuple[bytes, str]:
+        """Body and media type."""
+        ...
 
 
 class Jobs:
@@ -47,13 +63,15 @@ class Jobs:
 
     Args:
         wire: asks the server.
-        settings: how long is waited, and how often is tried.
+        patience: how long is waited, and how often is tried.
 
     """
 
-    def __init__(self, wire: Wire, settings: RemoteSettings) -> None:
+    def __init__(self, wire: Wire, patience: Patience) -> None:
+        self.away_since_s: float | None = None
+        """Of time.time, when the first of the requests failed that were not answered lately."""
         self._wire = wire
-        self._settings = settings
+        self._patience = patience
         self._at = wire.server.endpoint
         self._clearing = threading.Lock()
         self._used: set[str] = set()
@@ -67,14 +85,27 @@ class Jobs:
 
     def models(self, until_s: float, stop: threading.Event) -> list[dict[str, Any]]:
         """What the server lists as served."""
-        answer = self._ask('GET', MODELS, until_s, stop)
+        answer = self.ask('GET', MODELS, until_s, stop)
         listed = answer.document().get('data')
         if answer.status != 200 or not isinstance(listed, list):
-            raise self._refused(answer, f'GET {MODELS}')
+            raise refusal(answer, f'GET {MODELS}', self._at)
         return [one for one in listed if isinstance(one, dict)]
 
-    def create(self, form: Form, until_s: float, stop: threading.Event) -> dict[str, Any]:
+    def create(
+        self,
+        form: Posted,
+        until_s: float,
+        stop: threading.Event,
+        *,
+        perhaps_made: bool = False,
+    ) -> dict[str, Any]:
         """Make a job; the server's document of it.
+
+        Args:
+            form: what is posted.
+            until_s: of time.monotonic.
+            stop: set by whoever wants no answer any more.
+            perhaps_made: somebody may have posted it before, so it is looked for first.
 
         Raises:
             EngineError: refused, or no answer after all tries.
@@ -83,14 +114,20 @@ class Jobs:
         is_doubtful = True
         self._asking.add(form.prompt)
         try:
-            made, is_doubtful = self._create(form, until_s, stop)
+            made, is_doubtful = self._create(form, until_s, stop, perhaps_made)
             return made
         finally:
             self._asking.discard(form.prompt)
             if is_doubtful:
                 self._doubtful[form.prompt] = time.monotonic()
 
-    def wait(self, job_id: str, until_s: float, stop: threading.Event) -> dict[str, Any]:
+    def wait(
+        self,
+        job_id: str,
+        until_s: float,
+        stop: threading.Event,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
         """The document of a job that is done.
 
         Raises:
@@ -98,24 +135,29 @@ class Jobs:
             EngineError: it failed, or was not done in time.
 
         """
-        pause_s = self._settings.poll_s
+        self._used.add(job_id)
+        pause_s, begun_s = self._patience.poll_s, time.monotonic()
         while True:
-            answer = self._ask('GET', _path(job_id), until_s, stop)
+            answer = self.ask('GET', _path(job_id), until_s, stop)
             document = answer.document()
             status = document.get('status')
             if status is None and answer.status == 404:
                 raise LostJobError(f'{self._at}: job {job_id} is not known any more')
             if status == 'completed':
                 return document
+            if status is None:
+                raise refusal(answer, f'GET {JOBS}', self._at)
             if status not in RUNNING:
-                raise self._failed(answer, document)
+                raise failure(document, self._at)
+            if progress:
+                progress(status, time.monotonic() - begun_s)
             if time.monotonic() + pause_s > until_s:
                 raise EngineError(
-                    f'{self._at}: the chunk was not done in {self._settings.chunk_s:g} s; take '
-                    'fewer steps or tier 256, or raise chunk_s'
+                    f'{self._at}: the job was not done in {self._patience.whole_s:g} s; '
+                    f'{self._patience.remedy}'
                 )
             self._rest(pause_s, stop)
-            pause_s = min(pause_s * 1.5, SLOWEST_POLL_S)
+            pause_s = min(pause_s * 1.5, self._patience.slowest_poll_s)
 
     def content(self, job_id: str, until_s: float, stop: threading.Event) -> bytes:
         """The film of a job that is done.
@@ -126,23 +168,33 @@ class Jobs:
 
         """
         path = f'{_path(job_id)}/content'
-        answer = self._ask('GET', path, until_s, stop, most_bytes=MOST_VIDEO_BYTES)
+        answer = self.ask('GET', path, until_s, stop, most_bytes=MOST_VIDEO_BYTES)
         if answer.status == 404:
             raise LostJobError(f'{self._at}: the film of job {job_id} is not there any more')
         if answer.status != 200:
-            raise self._refused(answer, f'GET {path}')
+            raise refusal(answer, f'GET {path}', self._at)
         if answer.kind != 'video/mp4':
-            raise EngineError(
+            raise WrongFilmError(
                 f'{self._at}{path} gave {answer.kind or "no media type"} instead of video/mp4; is '
                 'it a vLLM-Omni server?'
             )
         return answer.data
 
-    def release(self, job_id: str) -> None:
-        """Let the server forget a job, running or done; what fails is done by `clear`."""
+    def release(self, job_id: str) -> bool:
+        """Let the server forget a job, running or done; what fails is done by `clear`.
+
+        Returns:
+            Whether it is gone.
+
+        """
         self._left.add(job_id)
         self._used.discard(job_id)
         self._delete(job_id)
+        return job_id not in self._left
+
+    def keep(self, job_id: str) -> None:
+        """Wait for a job no longer, and let it be, for whoever asks for it later."""
+        self._used.discard(job_id)
 
     def clear(self, *, everything: bool = False) -> None:
         """Delete what is left at the server.
@@ -162,13 +214,14 @@ class Jobs:
                 self._settle(prompt, spared=set() if everything else self._used - self._left)
 
     def _create(
-        self, form: Form, until_s: float, stop: threading.Event
+        self, form: Posted, until_s: float, stop: threading.Event, perhaps_made: bool
     ) -> tuple[dict[str, Any], bool]:
         """The job's document, and whether there may be another job of that prompt."""
         problem = ''
-        for attempt in range(self._settings.tries):
+        for attempt in range(self._patience.tries):
             if attempt:
                 self._pause(attempt, problem, until_s, stop)
+            if attempt or perhaps_made:
                 for known in self._found(form.prompt, until_s, stop):
                     self._used.add(known['id'])
                     return known, True
@@ -181,16 +234,19 @@ class Jobs:
             made = answer.document()
             if answer.status == 200 and isinstance(made.get('id'), str):
                 self._used.add(made['id'])
-                return made, attempt > 0
-            if answer.status not in BUSY:
-                raise self._refused(answer, f'POST {JOBS}')
-            problem = f'POST {self._at}{JOBS}: {_words(answer)}'
-        raise NoAnswerError(self._tried(problem))
+                self.away_since_s = None
+                return made, perhaps_made or attempt > 0
+            if answer.status not in self._patience.passing or is_blocked(answer):
+                raise refusal(answer, f'POST {JOBS}', self._at)
+            problem = f'POST {self._at}{JOBS}: {worded(answer)}'
+            self._heed(answer, until_s, stop)
+        raise self._unreachable(problem)
 
     def _delete(self, job_id: str) -> None:
         until_s, stop = time.monotonic() + CLEARING_S, threading.Event()
         try:
-            answer = self._ask('DELETE', _path(job_id), until_s, stop, busy=(*BUSY, 409))
+            busy = (*self._patience.passing, 409)
+            answer = self.ask('DELETE', _path(job_id), until_s, stop, busy=busy)
         except EngineError:
             return
         if answer.status in (200, 204, 404):
@@ -211,27 +267,49 @@ class Jobs:
             self._doubtful.pop(prompt, None)
 
     def _found(self, prompt: str, until_s: float, stop: threading.Event) -> list[dict[str, Any]]:
-        """The jobs of a prompt."""
-        answer = self._ask('GET', f'{JOBS}?limit=100&order=desc', until_s, stop)
-        listed = answer.document().get('data')
-        if answer.status != 200 or not isinstance(listed, list):
-            raise self._refused(answer, f'GET {JOBS}')
-        mine = [job for job in listed if isinstance(job, dict) and job.get('prompt') == prompt]
-        return [job for job in mine if isinstance(job.get('id'), str)]
+        """The jobs of a prompt, among all that the server has."""
+        mine: list[dict[str, Any]] = []
+        after = ''
+        while True:
+            query = f'?limit={PAGE}&order=desc' + (f'&after={quote(after)}' if after else '')
+            answer = self.ask('GET', JOBS + query, until_s, stop)
+            document = answer.document()
+            listed = document.get('data')
+            if answer.status != 200 or not isinstance(listed, list):
+                raise refusal(answer, f'GET {JOBS}', self._at)
+            jobs = [job for job in listed if isinstance(job, dict)]
+            mine += [j for j in jobs if j.get('prompt') == prompt and isinstance(j.get('id'), str)]
+            last = str(jobs[-1].get('id')) if jobs else after
+            if mine or not document.get('has_more') or last == after:
+                return mine
+            after = last
 
-    def _ask(
+    def ask(
         self,
         method: str,
         path: str,
         until_s: float,
         stop: threading.Event,
         *,
-        busy: tuple[int, ...] = BUSY,
+        busy: tuple[int, ...] = (),
         most_bytes: int = MOST_JSON_BYTES,
     ) -> Answer:
-        """Ask what may be asked twice, as often as it may be."""
+        """Ask what may be asked twice, as often as it may be.
+
+        Args:
+            method: such as GET.
+            path: from the root.
+            until_s: of time.monotonic.
+            stop: set by whoever wants no answer any more.
+            busy: statuses after which it is asked again, instead of the usual ones.
+            most_bytes: longest answer.
+
+        Raises:
+            UnreachableError: no answer after all tries.
+
+        """
         problem = ''
-        for attempt in range(self._settings.tries):
+        for attempt in range(self._patience.tries):
             if attempt:
                 self._pause(attempt, problem, until_s, stop)
             try:
@@ -239,67 +317,43 @@ class Jobs:
             except NoAnswerError as error:
                 problem = str(error)
                 continue
-            if answer.status not in busy or 'status' in answer.document():
+            if answer.status not in (busy or self._patience.passing) or is_of_job(answer):
+                self.away_since_s = None
                 return answer
-            problem = f'{method} {self._at}{path}: {_words(answer)}'
-            if answer.retry_after_s:
-                self._rest(min(answer.retry_after_s, until_s - time.monotonic()), stop)
-        raise NoAnswerError(self._tried(problem))
+            problem = f'{method} {self._at}{path}: {worded(answer)}'
+            self._heed(answer, until_s, stop)
+        raise self._unreachable(problem)
+
+    def _heed(self, answer: Answer, until_s: float, stop: threading.Event) -> None:
+        """Wait for as long as the server asks for."""
+        if answer.retry_after_s:
+            self._rest(min(answer.retry_after_s, until_s - time.monotonic()), stop)
 
     def _pause(self, attempt: int, problem: str, until_s: float, stop: threading.Event) -> None:
-        pause_s = self._settings.pause_s * 2 ** (attempt - 1)
+        self.away_since_s = self.away_since_s or time.time()
+        pause_s = min(self._patience.pause_s * 2 ** (attempt - 1), self._patience.longest_pause_s)
         left_s = until_s - time.monotonic()
         if left_s <= 0:
-            raise NoAnswerError(f'{problem}, and no time is left; raise chunk_s or answer_s')
+            raise self._unreachable(f'{problem}, and no time is left')
         self._rest(min(pause_s, left_s), stop)
 
     def _rest(self, seconds: float, stop: threading.Event) -> None:
         if stop.wait(max(seconds, 0.0)):
-            raise StoppedError(f'{self._at}: the session was closed')
+            raise StoppedError(f'{self._at}: closed or cancelled')
 
-    def _tried(self, problem: str) -> str:
-        return (
-            f'{problem} ({self._settings.tries} tries); see that the server runs and can be '
-            'reached, or leave the level out'
+    def _unreachable(self, problem: str) -> UnreachableError:
+        self.away_since_s = self.away_since_s or time.time()
+        since = datetime.fromtimestamp(self.away_since_s, timezone.utc)
+        return UnreachableError(
+            f'{problem} ({self._patience.tries} tries); see that the server runs and can be '
+            f'reached; unreachable since {since:%Y-%m-%d %H:%M:%S} UTC'
         )
 
-    def _refused(self, answer: Answer, what: str) -> EngineError:
-        if answer.status in (401, 403):
-            return EngineError(
-                f'{self._at} wants another token ({answer.status}); put the one of its --api-key '
-                f'into {TOKEN_VARIABLE}'
-            )
-        if 300 <= answer.status < 400:
-            return EngineError(f'{self._at} sends elsewhere ({answer.status}); give that endpoint')
-        if answer.status == 404:
-            return EngineError(
-                f'{self._at} knows no {what} (404); start it with `vllm serve MODEL --omni`'
-            )
-        return EngineError(f'{what} at {self._at}: {_words(answer)}; see the log of the server')
 
-    def _failed(self, answer: Answer, document: dict[str, Any]) -> EngineError:
-        if 'status' not in document:
-            return self._refused(answer, f'GET {JOBS}')
-        error = document.get('error')
-        told = error.get('message') if isinstance(error, dict) else None
-        return EngineError(
-            f'{self._at}: the job ended as {document["status"]!r} '
-            f'({_short(str(told or "no reason given"))}); see the log of the server'
-        )
+def is_of_job(answer: Answer) -> bool:
+    """Whether it is a job's document: one that failed comes with the status of its error."""
+    return 'status' in answer.document()
 
 
 def _path(job_id: str) -> str:
     return f'{JOBS}/{quote(job_id, safe="")}'
-
-
-def _words(answer: Answer) -> str:
-    """What an answer says is wrong."""
-    document = answer.document()
-    error = document.get('error')
-    told = error.get('message') if isinstance(error, dict) else document.get('detail')
-    return f'{answer.status} {_short(str(told))}' if told else f'status {answer.status}'
-
-
-def _short(text: str) -> str:
-    line = ' '.join(text.split())
-    return line if len(line) <= LONGEST_WORDS else f'{line[:LONGEST_WORDS]} …'

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from cosmos_flywheel.core.errors import EngineError, PictureError
 from cosmos_flywheel.core.types import Picture, Vector
 from cosmos_flywheel.engines.remote.control import NONSENSE, unexplained
+from cosmos_flywheel.engines.remote.errors import LostJobError, StoppedError
 from cosmos_flywheel.engines.remote.form import Form, form_of
-from cosmos_flywheel.engines.remote.jobs import Jobs, LostJobError
+from cosmos_flywheel.engines.remote.jobs import Jobs
 from cosmos_flywheel.engines.remote.model import RemoteModel
-from cosmos_flywheel.engines.remote.wire import StoppedError, Wire
+from cosmos_flywheel.engines.remote.wire import Wire
 
 Decode = Callable[[bytes], Sequence[Picture]]
 """A film's bytes → its pictures; PictureError for anything else."""
@@ -46,7 +47,7 @@ class RemoteRuntime:
 
     def __init__(self, model: RemoteModel, decode: Decode) -> None:
         self.model = model
-        self.jobs = Jobs(Wire(model.server, model.settings.answer_s), model.settings)
+        self.jobs = Jobs(Wire(model.server, model.settings.answer_s), model.settings.patience)
         self.served = ''
         """What the server calls the model, once it was asked."""
         self.is_proved = False

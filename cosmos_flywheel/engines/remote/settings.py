@@ -14,6 +14,7 @@ from cosmos_flywheel.engines.cosmos.settings import (
     check_whole_groups,
     parse_words,
 )
+from cosmos_flywheel.engines.remote.patience import BUSY, Patience
 
 OURS: Mapping[str, tuple[float, float]] = {
     **{name: RANGES[name] for name in ('steps', 'shift', 'guidance', 'seed', 'seeds')},
@@ -26,6 +27,7 @@ OURS: Mapping[str, tuple[float, float]] = {
     'poll_s': (0.001, 10),
 }
 """Least and most."""
+SLOWEST_POLL_S = 0.5
 OF_THE_LINK = ('answer_s', 'chunk_s', 'tries', 'pause_s', 'poll_s')
 """They decide how long is waited, not what is answered."""
 
@@ -63,6 +65,20 @@ class RemoteSettings:
     def level(self) -> str:
         """Name of the rung of the deadline ladder."""
         return f'remote-{self.tier}'
+
+    @property
+    def patience(self) -> Patience:
+        """What is waited for while a robot waits: an error of the server is one at once."""
+        return Patience(
+            answer_s=self.answer_s,
+            whole_s=self.chunk_s,
+            tries=self.tries,
+            pause_s=self.pause_s,
+            poll_s=self.poll_s,
+            slowest_poll_s=SLOWEST_POLL_S,
+            passing=BUSY,
+            remedy='take fewer steps or tier 256, or raise chunk_s',
+        )
 
     @property
     def residual(self) -> str:

@@ -12,24 +12,19 @@ import json
 import ssl
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.engines.remote.errors import NoAnswerError, StoppedError
 from cosmos_flywheel.engines.remote.server import Server
 
 READ_BYTES = 1 << 16
 MOST_JSON_BYTES = 16 << 20
 MOST_VIDEO_BYTES = 512 << 20
 """Nothing larger is taken in; 400 pictures of a tier of 480 without loss have less."""
-
-
-class NoAnswerError(EngineError):
-    """No whole answer came: whether the server did what it was asked is not known."""
-
-
-class StoppedError(EngineError):
-    """The session was closed in the middle of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +95,7 @@ class Wire:
             headers['Authorization'] = f'Bearer {token}'
         connection = self._connect(until_s)
         try:
-            connection.request(method, path, body=body or None, headers=headers)
+            self._send(connection, method, path, body, headers, until_s, stop)
             response = connection.getresponse()
             data = self._read(connection, response, until_s, stop, most_bytes)
             return Answer(response.status, _kind(response), data, _retry_after_s(response))
@@ -119,6 +114,39 @@ class Wire:
             return http.client.HTTPSConnection(host, port, timeout=left_s, context=context)
         return http.client.HTTPConnection(host, port, timeout=left_s)
 
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        until_s: float,
+        stop: threading.Event,
+    ) -> None:
+        """The request, piece by piece, so that a long upload may last as long as it moves."""
+        if not body:
+            connection.request(method, path, headers=headers)
+            return
+        length = {'Content-Length': str(len(body))}
+        pieces = self._pieces(body, until_s, stop)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it may have refused it half-way
+            connection.request(method, path, body=pieces, headers=headers | length)
+
+    def _pieces(self, body: bytes, until_s: float, stop: threading.Event) -> Iterator[bytes]:
+        for begin in range(0, len(body), READ_BYTES):
+            self._see(until_s, stop)
+            yield body[begin : begin + READ_BYTES]
+
+    def _see(self, until_s: float, stop: threading.Event) -> float:
+        """Seconds that are left; StoppedError or TimeoutError if none are."""
+        if stop.is_set():
+            raise StoppedError(f'{self.server.endpoint}: closed or cancelled')
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        return left_s
+
     def _read(
         self,
         connection: http.client.HTTPConnection,
@@ -132,16 +160,12 @@ class Wire:
         data = bytearray()
         while piece := response.read1(READ_BYTES):
             data += piece
-            if stop.is_set():
-                raise StoppedError(f'{self.server.endpoint}: the session was closed')
+            left_s = self._see(until_s, stop)
             if len(data) > most_bytes:
                 raise EngineError(
                     f'{self.server.endpoint}: the answer is longer than {most_bytes} bytes; is it '
                     'a vLLM-Omni server?'
                 )
-            left_s = until_s - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError
             if connection.sock is not None:
                 connection.sock.settimeout(min(self._answer_s, left_s))
         if told is not None and len(data) != told:
