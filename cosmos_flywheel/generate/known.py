@@ -15,10 +15,10 @@ from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.coverage import Costs, State, Tried
 from cosmos_flywheel.generate.grid import Real, cell_key, current
+from cosmos_flywheel.store.briefs import iter_briefs, read_brief
 from cosmos_flywheel.store.folders import Kind, iter_folders
 from cosmos_flywheel.store.records import EpisodeRow
 
-BRIEF = Kind('brief', 'brief.json', BRIEF_SCHEMA, 'run flywheel brief again')
 CANDIDATE = Kind('candidate', 'manifest.json', 'candidate-v1', 'generate it again')
 COSTS, SEEN = 'costs-v1', 'seen-v1'
 
@@ -31,7 +31,7 @@ def read_briefs(folder: Path) -> list[Brief]:
         ConfigError: what one orders contradicts itself.
 
     """
-    return current(map(_brief, (one / BRIEF.document for one in iter_folders(folder, BRIEF))))
+    return current(read_brief(one, verify=False) for one in iter_briefs(folder))
 
 
 def real_failures(

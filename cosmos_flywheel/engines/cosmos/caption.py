@@ -8,10 +8,10 @@ and the start of the pictures.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from cosmos_flywheel.core.caption import caption_json
 from cosmos_flywheel.core.errors import EngineError
 
 TOKENIZER = 'text_tokenizer'
@@ -24,7 +24,6 @@ FRAMINGS = {
     'concat_view': 'This video contains concatenated views from multiple camera perspectives.',
 }
 """By view point: the very sentences of the training."""
-RATIOS = ((1, 1), (4, 3), (3, 4), (16, 9), (9, 16))
 LONGEST = 4096
 """Tokens; vLLM-Omni takes no longer text."""
 
@@ -45,19 +44,7 @@ def action_caption(
     words = task.strip()
     if words and not words.endswith(('.', '!', '?')):
         words = f'{words}.'
-    seconds = frames / fps
-    minutes, rest = divmod(round(seconds), 60)
-    wide = size[1] / size[0]
-    across, down = min(RATIOS, key=lambda ratio: abs(ratio[0] / ratio[1] - wide))
-    caption = {
-        'cinematography': {'framing': FRAMINGS[view_point]},
-        'actions': [{'time': f'0:00-{minutes}:{rest:02d}', 'description': words}],
-        'duration': f'{int(seconds)}s',
-        'fps': float(fps),
-        'resolution': {'H': size[0], 'W': size[1]},
-        'aspect_ratio': f'{across},{down}',
-    }
-    return json.dumps(caption)
+    return caption_json(FRAMINGS[view_point], [(0.0, frames / fps, words)], frames, fps, size)
 
 
 def token_ids(checkpoint: Path, text: str) -> list[int]:
