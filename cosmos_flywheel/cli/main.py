@@ -22,6 +22,7 @@ VERBS: Mapping[str, str] = {
     'episodes': 'list, show and label what was found',
     'brief': 'make failures into orders for a generator',
     'plan': 'choose which candidates to make next, and say what they cover',
+    'queue': 'show and steer what is being generated',
     'inspect': 'look a bag over: topics, rates, gaps, clocks, and what would be watched',
     'init': 'write a robot file for a bag',
     'import': 'make bags of a LeRobot data set or of films with captions',

@@ -61,7 +61,7 @@ class Ledger:
             if limit is not None and (used >= limit or used + more > limit):
                 return (
                     f'the budget of {name} is {limit:g}: {used:g} are spent or reserved, and '
-                    f'the next attempt wants {more:g}'
+                    f'the next attempt wants {more:g}; raise it with: flywheel queue budget'
                 )
         return None
 
