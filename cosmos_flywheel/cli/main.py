@@ -21,6 +21,8 @@ VERBS: Mapping[str, str] = {
     'recalibrate': 'let what people called false alarms raise thresholds',
     'episodes': 'list, show and label what was found',
     'brief': 'make failures into orders for a generator',
+    'generate': 'make briefs into candidate episodes',
+    'candidates': 'list and show what was generated',
     'plan': 'choose which candidates to make next, and say what they cover',
     'queue': 'show and steer what is being generated',
     'inspect': 'look a bag over: topics, rates, gaps, clocks, and what would be watched',

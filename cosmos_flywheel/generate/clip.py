@@ -13,7 +13,7 @@ from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.core.lineage import sha256_file
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.generate.base import Order
-from cosmos_flywheel.store.episodes import CLIP, read_episode
+from cosmos_flywheel.store.episodes import CLIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class FailureClip:
 
     recording: Recording
     onset_s: float
-    """From the first picture; not below 0."""
+    """From the first picture."""
     keyframe: int
     """The tick that a candidate goes on from: the brief's last keyframe."""
 
@@ -42,13 +42,12 @@ def read_clip(order: Order) -> FailureClip:
             f'{path}: is missing; harvest the bag again, or give the folder that holds episode '
             f'{brief.origin.id}'
         )
-    start_ns = int(read_episode(order.episode)['window']['start_ns'])
     changed_ns = path.stat().st_mtime_ns
-    recording = _read(path, changed_ns, brief.origin.clip_sha256, ByContent(order.robot))
-    onset_ns = start_ns + round(brief.failure.onset_s * NS)
-    onset_s = max(0.0, (onset_ns - int(recording.stamps_ns[0])) / NS)
+    robot = ByContent(order.robot)
+    recording = _read(path, changed_ns, brief.origin.clip_sha256, robot)
+    onset_ns = int(recording.stamps_ns[0]) + round(brief.failure.onset_s * NS)
     stamps_ns = brief.scene.keyframe_stamps_ns or (onset_ns,)
-    return FailureClip(recording, onset_s, recording.nearest(stamps_ns[-1]))
+    return FailureClip(recording, brief.failure.onset_s, recording.nearest(stamps_ns[-1]))
 
 
 @lru_cache(maxsize=2)

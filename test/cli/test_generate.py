@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`flywheel generate` and `flywheel candidates`, as they are typed."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from order_maker import FAMILIES, make_brief, make_episode
+
+from cosmos_flywheel.cli.main import main
+from cosmos_flywheel.store.briefs import save_brief
+from cosmos_flywheel.store.candidates import iter_candidates, read_candidate
+
+KEYFRAME = bytes(cv2.imencode('.png', np.zeros((48, 64, 3), np.uint8))[1])
+
+
+@pytest.fixture(scope='module')
+def out(tmp_path_factory):
+    """An output folder with one episode, its brief, and four candidates of it."""
+    folder = tmp_path_factory.mktemp('out')
+    brief = make_brief(make_episode(folder), families=FAMILIES)
+    save_brief(folder / 'briefs', brief, {'keyframes/0.png': KEYFRAME})
+    assert main(['generate', '--all', '--out', str(folder), '-n', '4']) == 0
+    return folder
+
+
+def test_each_brief_gets_as_many_candidates_as_were_asked_for(out):
+    assert len(list(iter_candidates(out))) == 4
+
+
+def test_the_table_says_what_is_not_made(out, capsys):
+    assert main(['generate', '--all', '--out', str(out), '-n', '4']) == 0
+    told = capsys.readouterr().out
+    assert told.splitlines()[1].split()[1:5] == ['augment', '0', '4', '0']
+    assert 'not made: recovery, nominal commands: shows what was recorded' in told
+
+
+def test_a_brief_is_named_by_its_id_its_folder_or_its_episode(out, capsys):
+    (folder,) = (out / 'briefs').iterdir()
+    episode = read_candidate(next(iter_candidates(out)))['episode']
+    for name in (folder.name, str(folder), episode):
+        assert main(['generate', name, '--out', str(out), '-n', '1']) == 0
+    assert main(['generate', 'f' * 16, '--out', str(out)]) == 2
+    assert 'holds no such brief' in capsys.readouterr().err
+
+
+def test_made_again_a_candidate_is_the_same(out, capsys):
+    candidate = next(iter_candidates(out))
+    assert main(['generate', '--again', candidate.name[:6], '--out', str(out)]) == 0
+    assert 'the same, byte by byte' in capsys.readouterr().out
+    assert main(['generate', '--again', str(candidate)]) == 0
+
+
+@pytest.mark.parametrize(
+    ('words', 'reason'),
+    [
+        (['--all', '-n', '0'], 'give at least 1'),
+        ([], 'say which'),
+        (['--all', '--backend', 'local'], 'give --model'),
+        (['--again', 'nosuch'], 'no candidate begins'),
+    ],
+)
+def test_what_cannot_be_made_is_told_with_a_remedy(out, words, reason, capsys):
+    assert main(['generate', *words, '--out', str(out)]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_candidates_are_listed_and_shown(out, capsys):
+    assert main(['candidates', 'list', str(out)]) == 0
+    told = capsys.readouterr().out
+    assert told.count('same_failure_new_scene') == 4
+    assert '4 candidates' in told
+    assert main(['candidates', 'list', str(out), '--json', '--backend', 'sim']) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    name = next(iter_candidates(out)).name
+    assert main(['candidates', 'show', name[:7], str(out)]) == 0
+    told = capsys.readouterr().out
+    assert 'augmentation: the recorded clip with another appearance' in told
+    assert 'it fails at 2.0 s' in told
+    assert 's of processors' in told
+
+
+def test_the_sheet_has_a_row_for_each_candidate(out, tmp_path, capsys):
+    path = tmp_path / 'sheet.png'
+    assert main(['candidates', 'sheet', str(out), '-o', str(path), '-n', '3']) == 0
+    three = cv2.imread(str(path))
+    assert main(['candidates', 'sheet', str(out), '-o', str(path)]) == 0
+    four = cv2.imread(str(path))
+    assert four.shape[0] * 3 == three.shape[0] * 4
+    assert four.shape[1] == three.shape[1]
+    assert main(['candidates', 'sheet', str(tmp_path)]) == 2
