@@ -14,12 +14,15 @@ from typing import Any
 
 from cosmos_flywheel.core.job import CANCELLED, CLAIMED, DEAD, WAITING, Job, Outcome, Price
 from cosmos_flywheel.core.processes import ProcessId, is_gone, this_process
+from cosmos_flywheel.generate.budget import Budget
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.queue_tables import PRICE, read_price
 
 LEASE_S = 60.0
 MOST_LOSSES = 3
 """A job whose workers die so often is dead: it may be what kills them."""
+LATELY = 50
+"""The mean price of so many candidates is expected of the next one."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 600.0
 """How long a backend that is away is left alone: twice as long each time."""
 
@@ -72,11 +75,7 @@ class Claims:
             if isinstance(job, Idle):
                 return job
             price = self._expected(job)
-            ledger = self._queue.ledger()
-            stopped = ledger.stopped_by(self._queue.budget(), price)
-            if stopped is not None:
-                return Idle(BUSY if ledger.running else BUDGET, stopped)
-            return self._begin(job, price)
+            return self._stopped(price) or self._begin(job, price)
 
     def beat(self, claim: int) -> bool:
         """Show a sign of life; False if the job is no longer wanted of this process."""
@@ -152,12 +151,21 @@ class Claims:
             tuple(away),
         )
         if rows:
-            return self._queue.job(rows[0][0])
+            return self._queue.known(rows[0][0])
         counts = self._queue.counts()
         if counts.get(WAITING):
             return Idle(AWAY, '; '.join(f'{name}: {why}' for name, why in away.items()))
         running = self._db.ask("SELECT COUNT(*) FROM attempts WHERE outcome = 'running'")[0][0]
         return Idle(BUSY, f'{running} are being made') if running else Idle(EMPTY)
+
+    def _stopped(self, price: Price) -> Idle | None:
+        """The budget's word; what runs may yet cost less than it has reserved."""
+        budget = self._queue.budget()
+        if budget == Budget():
+            return None  # summing the ledger takes time
+        ledger = self._queue.ledger()
+        words = ledger.stopped_by(budget, price)
+        return None if words is None else Idle(BUSY if ledger.running else BUDGET, words)
 
     def _begin(self, job: Job, price: Price) -> Job:
         clock = self._queue.clock
@@ -167,7 +175,7 @@ class Claims:
             WHERE id = ?""",
             (job.id,),
         )
-        begun = self._queue.job(job.id)
+        begun = self._queue.known(job.id)
         self._db.change(
             f"""INSERT INTO attempts (job, attempt, seed, outcome, home, pid, started, began_s,
                 began_monotonic_s, seen_monotonic_s, {', '.join(PRICE)})
@@ -177,13 +185,14 @@ class Claims:
                 clock.wall_s(), now_s, now_s, *(getattr(price, name) for name in PRICE),
             ),
         )  # fmt: skip
-        return self._queue.job(job.id)
+        return self._queue.known(job.id)
 
     def _expected(self, job: Job) -> Price:
-        """The estimate, or what attempts on this backend came to so far where that is more."""
+        """The estimate, or what this backend's candidates lately came to where that is more."""
         means = ', '.join(f'COALESCE(AVG({name}), 0)' for name in PRICE)
-        query = f"""SELECT {means} FROM attempts JOIN jobs ON jobs.id = job
-            WHERE outcome = 'done' AND backend = ?"""
+        query = f"""SELECT {means} FROM (SELECT {', '.join(PRICE)}
+            FROM attempts JOIN jobs ON jobs.id = job WHERE outcome = 'done' AND backend = ?
+            ORDER BY claim DESC LIMIT {LATELY})"""
         known = read_price(self._db.ask(query, (job.order.backend,))[0])
         asked = self._queue.rates().charged(job.order.estimate)
         return Price(*(max(getattr(known, name), getattr(asked, name)) for name in PRICE))
@@ -241,7 +250,7 @@ class Claims:
 
     def _lose(self, claim: int, job_id: str, reason: str, worked_s: float) -> None:
         """Charged is the time to its last sign of life, on the GPU if that was to be used."""
-        job = self._queue.job(job_id)
+        job = self._queue.known(job_id)
         query = 'SELECT gpu_s > 0 FROM attempts WHERE claim = ?'
         on_gpu = bool(self._db.ask(query, (claim,))[0][0])
         worked_s = max(worked_s, 0.0)

@@ -123,6 +123,10 @@ class Queue:
             raise StoreError(f'{prefix!r} begins {len(found)} jobs; give more of the id')
         return read_job(found[0])
 
+    def known(self, job_id: str) -> Job:
+        """The job of a whole id that is known to be there."""
+        return read_job(self.database.ask(f'{JOBS} WHERE id = ?', (job_id,))[0])
+
     def attempts(self, job_id: str) -> list[Attempt]:
         """All attempts of a job, oldest first."""
         query = f"""SELECT claim, job, attempt, seed, outcome, reason, pid, began_s, ended_s,

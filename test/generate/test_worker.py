@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -127,20 +128,22 @@ def test_killed_at_any_step_and_run_again_nothing_is_made_twice(tmp_path: Path) 
     assert found > 1  # the moment between candidate and booking was among them
 
 
-def grab(out: Path, name: str) -> None:
-    """Claim and finish until nothing is left, noting what."""
-    with Queue.open(out) as queue:
-        claims = Claims(queue)
-        with (out / name).open('w') as file:
-            while isinstance(job := claims.claim(), Job):
-                file.write(f'{job.id}\n')
-                claims.finish(job, Outcome(Price(), job.id))
+def grab(out: Path, name: str, both: Any) -> None:
+    """Claim and finish until nothing is left, noting what; `both` have a job before one ends."""
+    with Queue.open(out) as queue, (out / name).open('w') as file:
+        claims, job = Claims(queue), Claims(queue).claim()
+        both.wait()
+        while isinstance(job, Job):
+            file.write(f'{job.id}\n')
+            claims.finish(job, Outcome(Price(), job.id))
+            job = claims.claim()
 
 
 def test_two_processes_claim_200_jobs_and_none_twice(tmp_path: Path) -> None:
     put(tmp_path, *map(order, range(200)))
-    names = ['one', 'two']
-    processes = [get_context('fork').Process(target=grab, args=(tmp_path, n)) for n in names]
+    names, context = ['one', 'two'], get_context('fork')
+    both = context.Barrier(2)
+    processes = [context.Process(target=grab, args=(tmp_path, n, both)) for n in names]
     for process in processes:
         process.start()
     for process in processes:
@@ -166,31 +169,43 @@ def test_a_pool_replaces_workers_that_die_and_buries_what_kills_them(
     assert 'died, as 3 did over this job' in jobs(tmp_path)[0].reason
 
 
+Start = Callable[..., subprocess.Popen[bytes]]
+ONE = 'Worker(out, make, beat_s=0.05).run()'
+POOL = 'work_queue(out, make, 2, beat_s=0.05)'
+
+
 @pytest.fixture
-def start() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
-    """Starts one worker in a process of its own, which does not outlive the test."""
-    code = (
+def start() -> Iterator[Start]:
+    """Starts a worker in a process of its own, or several, which do not outlive the test."""
+    head = (
         'import sys; from pathlib import Path; from queue_work import make\n'
+        'from cosmos_flywheel.generate.pool import work_queue\n'
         'from cosmos_flywheel.generate.worker import Worker\n'
-        'Worker(Path(sys.argv[1]), make, beat_s=0.05).run()\n'
+        'out = Path(sys.argv[1])\n'
     )
     environment = {**os.environ, 'PYTHONPATH': f'{TEST}:{TEST.parent}'}
     started = []
 
-    def begin(out: Path) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, '-c', code, str(out)], env=environment)
+    def begin(out: Path, what: str = ONE) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, '-c', head + what, str(out)],
+            env=environment,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         started.append(process)
         return process
 
     yield begin
     for process in started:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_worker_that_is_ended_in_mid_work_leaves_its_job_to_others(
-    tmp_path: Path, start: Callable[[Path], subprocess.Popen[bytes]], number: signal.Signals
+    tmp_path: Path, start: Start, number: signal.Signals
 ) -> None:
     put(tmp_path, order(request={'seconds': 0.5}))
     process = start(tmp_path)
@@ -207,9 +222,34 @@ def test_a_worker_that_is_ended_in_mid_work_leaves_its_job_to_others(
     assert (second.outcome, second.seed) == ('done', first.seed)
 
 
-def test_a_job_that_is_cancelled_is_let_go_in_mid_work(
-    tmp_path: Path, start: Callable[[Path], subprocess.Popen[bytes]]
+def is_empty(group: int) -> bool:
+    """Whether nothing of a process group runs any more."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGKILL])
+def test_a_pool_that_is_ended_leaves_no_process_and_no_job_behind(
+    tmp_path: Path, start: Start, number: signal.Signals
 ) -> None:
+    put(tmp_path, *(order(n, request={'seconds': 600}) for n in range(3)), order(9))
+    process = start(tmp_path, POOL)
+    wait_until(lambda: len(made(tmp_path)) == 2)
+    process.send_signal(number)
+    assert process.wait(PATIENCE_S) != 0
+    wait_until(lambda: is_empty(process.pid))
+    with Queue.open(tmp_path) as queue:
+        for job in queue.jobs()[:3]:
+            queue.cancel(job.id)
+        Worker(tmp_path, make).run()
+        assert queue.counts() == {'cancelled': 3, 'done': 1}
+        assert queue.ledger().running == 0
+
+
+def test_a_job_that_is_cancelled_is_let_go_in_mid_work(tmp_path: Path, start: Start) -> None:
     put(tmp_path, order(1, request={'seconds': 600}), order(2))
     process = start(tmp_path)
     wait_until(lambda: made(tmp_path))
