@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / 'cosmos_flywheel'
 OURS = PACKAGE.name
 FOUNDATION = {'core', 'schemas'}
 MIDDLE = {'store', 'bags', 'video', 'engines', 'sim'}
-STAGES = {'capture', 'generate', 'validate', 'review', 'replay', 'export', 'measure'}
+STAGES = {'capture', 'generate', 'validate', 'review', 'replay', 'export', 'measure', 'travel'}
 MAY_KNOW = {
     'core': set(),
     'schemas': {'core'},
@@ -46,6 +46,7 @@ AT_HOME = {
     'huggingface_hub': {'engines'},
     'pycuda': {'engines'},
     'sqlite3': {'store', 'bags'},
+    'fsspec': {'travel'},
 }
 FILES = sorted(p for p in PACKAGE.rglob('*.py') if p.relative_to(PACKAGE).parts[0] != 'msg')
 

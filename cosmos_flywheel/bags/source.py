@@ -142,6 +142,14 @@ class BagSource:
         """
         return self._types.deserialize(message)
 
+    def serialize(self, message: Any, msgtype: str) -> bytes:
+        """A message of `deserialize`, perhaps changed, as CDR."""
+        return self._types.serialize(message, msgtype)
+
+    def holds_bytes(self, topic: str) -> bool:
+        """Whether a topic's messages may carry bytes of any meaning, such as pictures."""
+        return self._types.holds_bytes(self.topics[topic].msgtype)
+
     def stamp_ns(self, message: RawMessage) -> int | None:
         """The header stamp, read from the bytes without deserialising; None where there is none.
 

@@ -30,6 +30,7 @@ _IDENTIFIER = re.compile(r'[A-Za-z_]\w*', re.ASCII)
 _BASE_NAME = re.compile(r'[a-z]+\d*', re.ASCII)
 _IDL_RULE = '=' * 80 + '\n'
 _MAX_DEPTH = 32
+_LONGEST_HASH = 64
 CDR_PADDING = 3
 """Bytes that writers may add to make a message a multiple of four."""
 
@@ -94,6 +95,24 @@ class MessageTypes:
         if len(content) - length > length + CDR_PADDING:
             raise ValueError(f'only {length} of {len(content)} bytes are of its definition')
         return found
+
+    def serialize(self, message: Any, msgtype: str) -> bytes:
+        """A message of `deserialize`, perhaps changed, as CDR."""
+        return bytes(self._store.serialize_cdr(message, msgtype))
+
+    def holds_bytes(self, msgtype: str) -> bool:
+        """Whether a message may carry bytes of any meaning, such as a picture or a sound.
+
+        True also for types whose definition is not known.
+        """
+        if msgtype not in self._readable:
+            return True
+        return self._holds_blob(msgtype)
+
+    def _holds_blob(self, msgtype: str) -> bool:
+        kinds = [kind for _, kind in self._store.fielddefs[msgtype][1]]
+        parts = (_part(kind) for kind in kinds)
+        return any(map(_is_blob, kinds)) or any(self._holds_blob(p) for p in parts if p)
 
     def stamp_ns(self, message: RawMessage) -> int | None:
         """The header stamp, read from the bytes alone; None where there is none or it is zero."""
@@ -234,6 +253,15 @@ def _close(name: str, known: Definitions, closure: dict[str, Any], depth: int = 
         return False
     closure[name] = known[name]
     return True
+
+
+def _is_blob(kind: Any) -> bool:
+    """A field of bytes: a sequence of any length, or more of them than a UUID or hash has."""
+    node, detail = kind
+    if node not in (Nodetype.ARRAY, Nodetype.SEQUENCE) or detail[0][0] != Nodetype.BASE:
+        return False
+    is_long = node == Nodetype.SEQUENCE or detail[1] > _LONGEST_HASH
+    return is_long and detail[0][1][0] in ('uint8', 'byte', 'octet', 'char')
 
 
 def _part(kind: Any) -> str | None:

@@ -32,6 +32,7 @@ VERBS: Mapping[str, str] = {
     'sim': 'record a simulated robot that fails at will, with labels',
     'live': 'watch a robot live: predict, compare, capture',
     'watch': 'show the running graph on a local page',
+    'travel': 'bring episodes from the robot to the machine that generates',
     'node': 'run one ROS 2 node of the live graph',
 }
 """What each verb does. Its module (`module_of`) offers `add_parser(subparsers)`, which sets `run`,

@@ -43,3 +43,7 @@ class SimError(FlywheelError):
 
 class NotNowError(FlywheelError):
     """What is needed is away or taken for a while; the same may be asked for later."""
+
+
+class TravelError(FlywheelError):
+    """Episodes cannot travel: a policy forbids it, the other side is away, or bytes are wrong."""

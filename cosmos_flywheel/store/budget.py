@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cosmos_flywheel.core.errors import SchemaError, StoreError
 from cosmos_flywheel.store.episodes import MANIFEST, iter_episodes
-from cosmos_flywheel.store.files import storing
+from cosmos_flywheel.store.files import storing, sync
 from cosmos_flywheel.store.labels import UNTRIAGED, read_labels
 
 PINNED, FETCHED = 'pinned', 'fetched'
@@ -55,6 +55,22 @@ def make_room(out: Path, most_bytes: int | None) -> list[str]:
             f'remove a file `{PINNED}`, or raise the budget'
         )
     return removed
+
+
+def mark_fetched(folder: Path) -> None:
+    """Say of an episode that a verified copy lies elsewhere; on disk when this returns."""
+    with storing(folder):
+        (folder / FETCHED).touch()
+        sync(folder)
+
+
+def remove_episode(folder: Path) -> bool:
+    """Remove an episode that was fetched and is not pinned; False if it may not go."""
+    if not _may_go(folder):
+        return False
+    with storing(folder):
+        _remove(folder)
+    return True
 
 
 def _may_go(folder: Path) -> bool:

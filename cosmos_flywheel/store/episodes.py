@@ -8,7 +8,7 @@ See `store/folders.py` for how such a folder comes about.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from cosmos_flywheel.store.folders import (
     require_named,
     verify_files,
 )
+from cosmos_flywheel.store.labels import Label, append_label
 
 Manifest = Mapping[str, Any]
 """What `episode-v1` describes."""
@@ -44,14 +45,19 @@ class EpisodeWriter(FolderWriter):
     def __init__(self, out: Path, episode_id: str) -> None:
         super().__init__(out, episode_id, EPISODE, (EVIDENCE,))
 
-    def finish(self, manifest: Manifest, run: Mapping[str, Any] | None = None) -> bool:
+    def finish(
+        self,
+        manifest: Manifest,
+        run: Mapping[str, Any] | None = None,
+        labels: Sequence[Label] = (),
+    ) -> bool:
         """Complete the manifest with sizes and hashes and put the episode in its place.
 
         `manifest` names its files (`clip.file`, `thumbnail.file`, `evidence[].file`); hashes and
-        the clip's size are filled in. Returns False if the same episode was there already.
-        Raises StoreError if another one is, if a named file is missing or a written one is not
-        named, and if the disk is full; SchemaError if the manifest does not hold. In all these
-        cases nothing new is visible.
+        the clip's size are filled in. `labels` are those that an episode from elsewhere brings.
+        Returns False if the same episode was there already. Raises StoreError if another one is,
+        if a named file is missing or a written one is not named, and if the disk is full;
+        SchemaError if the manifest does not hold. In all these cases nothing new is visible.
         """
         try:
             with storing(self.folder):
@@ -59,6 +65,8 @@ class EpisodeWriter(FolderWriter):
                 check_manifest(whole, where=f'{self.folder}/{MANIFEST}')
                 if run is not None:
                     write_document(self.path / RUN, run, 'run-v1')
+                for label in labels:
+                    append_label(self.path, label)
             return self.publish(whole)
         finally:
             self.discard()
@@ -94,12 +102,12 @@ def read_episode(folder: Path, *, verify: bool = False) -> Manifest:
     manifest = schemas.read_document(path)
     check_manifest(manifest, where=str(path))
     if verify:
-        stated = {str(entry['file']): str(entry['sha256']) for entry in _named(manifest)}
+        stated = {str(entry['file']): str(entry['sha256']) for entry in files_named(manifest)}
         verify_files(folder, stated, EPISODE)
     return manifest
 
 
-def _named(manifest: Manifest) -> list[dict[str, Any]]:
+def files_named(manifest: Manifest) -> list[dict[str, Any]]:
     """Copies of the manifest's entries that name a file: clip, evidence, thumbnail."""
     thumbnail = manifest['thumbnail']
     found = [manifest['clip'], *manifest['evidence'], *([thumbnail] if thumbnail else [])]
@@ -109,7 +117,7 @@ def _named(manifest: Manifest) -> list[dict[str, Any]]:
 def _with_hashes(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """The manifest with the sha256 of each file that it names, all of which are there."""
     try:
-        entries = _named(manifest)
+        entries = files_named(manifest)
         names = {str(entry['file']) for entry in entries}
     except (KeyError, TypeError) as error:
         raise StoreError(f'{folder.name}: the manifest names no files ({error})') from error

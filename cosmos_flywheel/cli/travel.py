@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`flywheel travel`: episodes from the robot to the machine that generates from them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cosmos_flywheel.cli.table import printable
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.travel.fetch import Tally, fetch
+from cosmos_flywheel.travel.http_source import HttpSource
+from cosmos_flywheel.travel.inbox import Inbox
+from cosmos_flywheel.travel.limit import Limit
+from cosmos_flywheel.travel.outbox import Outbox
+from cosmos_flywheel.travel.parcel import Source
+from cosmos_flywheel.travel.policy import LOOPBACK, load_policy
+from cosmos_flywheel.travel.serve import TravelServer
+from cosmos_flywheel.travel.token import read_token
+
+LEFT_CODE = 1
+"""Something is still at the robot."""
+PATIENCE_S = 60.0
+NICE = 10
+"""The robot's own processes come first."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Declare the verb and what it can do."""
+    parser = subparsers.add_parser(
+        'travel',
+        help='bring episodes from the robot to the machine that generates',
+        description='Brings episodes from the robot to another machine, each whole and once.',
+    )
+    actions = parser.add_subparsers(metavar='ACTION', required=True)
+    _add_show(actions)
+    _add_serve(actions)
+    _add_fetch(actions)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what was asked for; returns the exit code."""
+    code: int = args.action(args)
+    return code
+
+
+def _add_show(actions: Any) -> None:
+    parser = _add(actions, 'show', _show, 'at the robot: what would leave, and why the rest stays')
+    _add_outbox(parser)
+
+
+def _add_serve(actions: Any) -> None:
+    parser = _add(actions, 'serve', _serve, 'at the robot: let episodes be fetched')
+    _add_outbox(parser)
+    _add_token(parser)
+    parser.add_argument(
+        '--bind', default='127.0.0.1:0', metavar='IP:PORT', help='%(default)s; 0: a free port'
+    )
+    parser.add_argument('--cert', type=Path, help='certificate for TLS')
+    parser.add_argument('--key', type=Path, help='its key')
+
+
+def _add_fetch(actions: Any) -> None:
+    parser = _add(actions, 'fetch', _fetch, 'at the workstation: fetch what a robot offers')
+    parser.add_argument('url', metavar='URL', help='of `flywheel travel serve`')
+    _add_inbox(parser)
+    _add_token(parser)
+    parser.add_argument('--ca', type=Path, help="the robot's certificate, or who signed it")
+
+
+def _add(
+    actions: Any, name: str, action: Callable[[argparse.Namespace], int], what: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=what, description=what)
+    parser.set_defaults(action=action)
+    return parser
+
+
+def _add_outbox(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('out', type=Path, metavar='OUT', help='where episodes lie')
+    parser.add_argument('--robot', help='only episodes of this robot')
+    parser.add_argument(
+        '--policy', default=LOOPBACK, help='a shipped name or a file (default: %(default)s)'
+    )
+
+
+def _add_inbox(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('out', type=Path, metavar='OUT', help='where episodes shall lie')
+    parser.add_argument('--watch', action='store_true', help='go on, for days if need be')
+    parser.add_argument('--limit', type=float, metavar='MB/S', help='no faster than this')
+    parser.add_argument(
+        '--patience', type=float, default=PATIENCE_S, metavar='S',
+        help='without --watch: how long to wait for who is away (default: %(default)g)',
+    )  # fmt: skip
+
+
+def _add_token(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--token-file', type=Path, required=True, help='a secret of both sides')
+
+
+def _show(args: argparse.Namespace) -> int:
+    look = _outbox(args).look()
+    for parcel in look.parcels:
+        print(f'{parcel.id}  may leave, {parcel.bytes / 1e6:.1f} MB')
+    for name in look.waiting:
+        print(f'{name}  may leave once it has been altered')
+    for name in look.received:
+        print(f'{name}  has arrived elsewhere')
+    for name, reason in look.withheld.items():
+        print(printable(f'{name}  stays: {reason}'))
+    return 0
+
+
+def _serve(args: argparse.Namespace) -> int:
+    if (args.cert is None) != (args.key is None):
+        raise ConfigError('--cert and --key belong together; give both or neither')
+    outbox = _outbox(args)
+    token = read_token(args.token_file)
+    tls = (args.cert, args.key) if args.cert else None
+    os.nice(NICE)
+    with outbox.held():
+        server = TravelServer(_address(args.bind), outbox, token, tls)
+        server.start()
+        print(f'serving {args.out} at {server.url}', flush=True)
+        _ended().wait()
+        server.stop()
+    return 0
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    return _take(args, HttpSource(args.url, read_token(args.token_file), args.ca))
+
+
+def _take(args: argparse.Namespace, source: Source) -> int:
+    if args.limit is not None and not args.limit > 0:
+        raise ConfigError(f'--limit {args.limit}: give megabytes a second, more than 0')
+    limit = Limit(None if args.limit is None else args.limit * 1e6)
+    args.out.mkdir(parents=True, exist_ok=True)
+    tally = fetch(
+        source,
+        Inbox(args.out, limit, _say),
+        watch=args.watch,
+        patience_s=args.patience,
+        wait=_ended().wait,
+        tell=_say,
+    )
+    print(_told(tally))
+    return 0 if tally.is_done and not tally.refused else LEFT_CODE
+
+
+def _told(tally: Tally) -> str:
+    parts = [f'{len(tally.arrived)} arrived', f'{len(tally.present)} were there']
+    if tally.refused:
+        parts.append(f'{len(tally.refused)} refused')
+    if not tally.is_done:
+        parts.append('what is left is still at the robot')
+    return '; '.join(parts)
+
+
+def _outbox(args: argparse.Namespace) -> Outbox:
+    if not args.out.is_dir():
+        raise ConfigError(f'{args.out}: no such folder; give the one where episodes lie')
+    return Outbox(args.out, args.robot, load_policy(args.policy), _alter)
+
+
+def _alter(*args: Any) -> Path:
+    """Pictures are worked on at the robot only: fetching imports nothing of it."""
+    copy: Path = importlib.import_module('cosmos_flywheel.travel.alter').alter(*args)
+    return copy
+
+
+def _address(text: str) -> tuple[str, int]:
+    parts = urlsplit(f'//{text}')
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None:
+        raise ConfigError(f'--bind {text}: write IP:PORT, such as 127.0.0.1:8766')
+    return host, port
+
+
+def _say(words: str) -> None:
+    print(printable(words), file=sys.stderr, flush=True)
+
+
+def _ended() -> threading.Event:
+    """Set by SIGINT or SIGTERM."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    return ended
