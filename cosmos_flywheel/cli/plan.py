@@ -24,6 +24,7 @@ from cosmos_flywheel.generate.coverage import (
 from cosmos_flywheel.generate.coverage_page import coverage_page
 from cosmos_flywheel.generate.grid import Real, make_grid
 from cosmos_flywheel.generate.known import (
+    pack_costs,
     read_briefs,
     read_costs,
     read_seen,
@@ -37,7 +38,7 @@ from cosmos_flywheel.store.files import storing, write_bytes, write_document
 from cosmos_flywheel.store.records import EpisodeRow
 
 FAILURE = 'failure'
-BRIEFS, CANDIDATES, PLAN = 'briefs', 'candidates', 'plan.json'
+BRIEFS, PLAN = 'briefs', 'plan.json'
 SHOWN = 20
 """Orders that are printed; all are in the file."""
 
@@ -52,11 +53,15 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('out', type=Path, metavar='OUT', help='the output folder of a harvest')
     parser.add_argument('--briefs', type=Path, metavar='DIR', help='default: OUT/briefs')
-    parser.add_argument('--candidates', type=Path, metavar='DIR', help='default: OUT/candidates')
+    parser.add_argument(
+        '--candidates', type=Path, metavar='DIR', help='where candidates/ lies (default: OUT)'
+    )
     parser.add_argument(
         '-n', type=int, default=16, metavar='N', help='how many orders (default: %(default)s)'
     )
-    parser.add_argument('--cost', type=Path, metavar='FILE', help='weights: a costs-v1 file')
+    parser.add_argument(
+        '--cost', type=Path, metavar='FILE', help="weights beside the packs': a costs-v1 file"
+    )
     parser.add_argument(
         '--seen', type=Path, metavar='FILE', help='conditions of the failures: a seen-v1 file'
     )
@@ -85,17 +90,21 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError('-n: give at least 1, and --seed 0 or more')
     briefs = read_briefs(args.briefs or args.out / BRIEFS)
     rows = _failures(args.out)
-    costs = read_costs(args.cost) if args.cost else Costs()
+    costs, packs = pack_costs(briefs)
+    said = read_costs(args.cost) if args.cost else Costs()
+    costs = Costs({**costs.causes, **said.causes}, said.families)
     seen = read_seen(args.seen) if args.seen else {}
     reals, unknown = real_failures(rows, briefs, seen)
-    tried = read_tried(
-        args.candidates or args.out / CANDIDATES, _ids(args.rejected), _ids(args.accepted)
-    )
+    tried = read_tried(args.candidates or args.out, _ids(args.rejected), _ids(args.accepted))
     grid = make_grid(briefs, reals)
     plan = plan_coverage(
         grid, tried, args.n, costs=costs, makers=_makers(args.backend, briefs), seed=args.seed
     )
-    notes = list(_notes(plan, briefs, reals, rows, unknown, tried, costs))
+    notes = list(_notes(plan, briefs, reals, rows, unknown, tried, said))
+    notes += [
+        f'pack {name!r} is not shipped: what its causes cost is not known (--cost)'
+        for name in packs
+    ]
     if not args.backend:
         notes.append('no generator was asked whether it makes these cells (--backend)')
     path = args.output or args.out / PLAN

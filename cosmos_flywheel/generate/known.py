@@ -6,20 +6,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cosmos_flywheel import schemas
-from cosmos_flywheel.core.brief import SCHEMA as BRIEF_SCHEMA
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError
-from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.coverage import Costs, State, Tried
 from cosmos_flywheel.generate.grid import Real, cell_key, current
+from cosmos_flywheel.generate.make import brief_of, variation_of
 from cosmos_flywheel.store.briefs import iter_briefs, read_brief
-from cosmos_flywheel.store.folders import Kind, iter_folders
+from cosmos_flywheel.store.candidates import iter_candidates, read_candidate
+from cosmos_flywheel.store.packs import PACKS, load_pack
 from cosmos_flywheel.store.records import EpisodeRow
 
-CANDIDATE = Kind('candidate', 'manifest.json', 'candidate-v1', 'generate it again')
 COSTS, SEEN = 'costs-v1', 'seen-v1'
 
 
@@ -27,11 +25,12 @@ def read_briefs(folder: Path) -> list[Brief]:
     """The briefs of a folder that were not edited into others; see `current`.
 
     Raises:
+        StoreError: a file of one is missing or damaged.
         SchemaError: a document does not hold.
-        ConfigError: what one orders contradicts itself.
+        ConfigError: what one orders contradicts itself, or it was edited and not taken in.
 
     """
-    return current(read_brief(one, verify=False) for one in iter_briefs(folder))
+    return current(map(_kept, iter_briefs(folder)))
 
 
 def real_failures(
@@ -67,19 +66,36 @@ def real_failures(
     return found, len(rows) - len(found)
 
 
-def read_tried(folder: Path, rejected: Collection[str], accepted: Collection[str]) -> list[Tried]:
-    """Every candidate of a folder, in the order of their ids.
+def read_tried(out: Path, rejected: Collection[str], accepted: Collection[str]) -> list[Tried]:
+    """Every candidate of an output folder, in the order of their ids.
 
     Args:
-        folder: that of the candidates.
+        out: where the folder of candidates lies.
         rejected: ids of those that did not survive.
         accepted: ids of those that did; all others wait.
 
     Raises:
+        StoreError: a folder is incomplete.
         SchemaError: a manifest or its brief does not hold.
 
     """
-    return list(_tried(folder, frozenset(rejected), frozenset(accepted)))
+    return list(_tried(out, frozenset(rejected), frozenset(accepted)))
+
+
+def pack_costs(briefs: Sequence[Brief]) -> tuple[Costs, tuple[str, ...]]:
+    """What the packs of the briefs say of their causes, and which packs are not shipped.
+
+    Where two packs name a cause alike, the larger cost counts.
+    """
+    causes: dict[str, float] = {}
+    unknown: list[str] = []
+    for name in sorted({brief.pack for brief in briefs}):
+        if name not in PACKS.names():
+            unknown.append(name)
+            continue
+        for cause in load_pack(name)[0].causes:
+            causes[cause.name] = max(cause.cost, causes.get(cause.name, 0.0))
+    return Costs(causes), tuple(unknown)
 
 
 def read_costs(path: Path) -> Costs:
@@ -94,15 +110,14 @@ def read_seen(path: Path) -> dict[str, dict[str, str]]:
     return episodes
 
 
-def _tried(folder: Path, rejected: frozenset[str], accepted: frozenset[str]) -> Iterator[Tried]:
+def _tried(out: Path, rejected: frozenset[str], accepted: frozenset[str]) -> Iterator[Tried]:
     briefs: dict[str, Brief] = {}
-    for one in iter_folders(folder, CANDIDATE):
-        manifest = schemas.load(one / CANDIDATE.document, CANDIDATE.schema)
+    for one in iter_candidates(out):
+        manifest = read_candidate(one)
         name = manifest['brief']['sha256']
         if name not in briefs:
-            briefs[name] = _brief(one / manifest['brief']['file'])
-        asked = manifest['variation']
-        variation = Variation(asked['family'], asked['actions'], asked['cell'])
+            briefs[name] = brief_of(one)
+        variation = variation_of(manifest)
         state: State = 'waiting'
         if manifest['id'] in rejected:
             state = 'rejected'
@@ -112,9 +127,8 @@ def _tried(folder: Path, rejected: frozenset[str], accepted: frozenset[str]) -> 
         yield Tried(manifest['brief']['id'], key, manifest['seed'], state)
 
 
-def _brief(path: Path) -> Brief:
-    document: dict[str, Any] = schemas.load(path, BRIEF_SCHEMA)
-    try:
-        return Brief.from_document(document)
-    except (ConfigError, TypeError, ValueError) as error:
-        raise ConfigError(f'{path}: {error}; correct it') from error
+def _kept(folder: Path) -> Brief:
+    brief = read_brief(folder)
+    if brief.id != folder.name:
+        raise ConfigError(f'{folder}: was edited; take it in with: flywheel brief {folder}')
+    return brief

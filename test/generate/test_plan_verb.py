@@ -16,6 +16,7 @@ from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.brief import Brief, Family
 from cosmos_flywheel.core.variation import variations
 from cosmos_flywheel.store.catalogue import Catalogue
+from cosmos_flywheel.store.packs import load_pack
 
 LIGHT = Family('same_failure_new_scene', 'recorded', {'light': ('dim', 'bright')})
 
@@ -30,6 +31,8 @@ def make_brief(out: Path, episode: str, cause: str, **changes: Any) -> Brief:
     whole = Brief.from_document(example('brief-v1'))
     brief = replace(
         whole,
+        files={},
+        scene=replace(whole.scene, keyframes=(), keyframe_stamps_ns=(), controls={}),
         origin=replace(whole.origin, id=episode),
         failure=replace(whole.failure, cause=cause),
         **{'families': (LIGHT,), **changes},
@@ -215,3 +218,21 @@ def test_a_brief_edited_into_nonsense_is_named(out: Path, capsys: Any) -> None:
     path.write_text(json.dumps(document))
     assert main(['plan', str(out)]) == 2
     assert f'{brief.id}/brief.json' in capsys.readouterr().err
+    document['families'][0]['actions'] = 'perturbed'
+    path.write_text(json.dumps(document))
+    assert main(['plan', str(out)]) == 2
+    assert f'was edited; take it in with: flywheel brief {path.parent}' in capsys.readouterr().err
+
+
+def test_what_a_cause_costs_is_said_by_its_pack(out: Path) -> None:
+    one, _, three, _ = ids(out)
+    make_brief(out, one, 'object_lost')
+    make_brief(out, three, 'object_lost', pack='my_own')
+    costs = {cause.name: cause.cost for cause in load_pack('embodied_robot')[0].causes}
+    document = plan(out)
+    assert {cell['cost'] for cell in document['cells']} == {costs['object_lost']}
+    assert costs['object_lost'] > 1
+    assert (
+        "pack 'my_own' is not shipped: what its causes cost is not known (--cost)"
+        in document['notes']
+    )
