@@ -171,7 +171,7 @@ def _notes(
     if strays:
         yield f'{strays} of {len(tried)} candidates are of no cell that a brief orders now'
     if not any(real.seen for real in reals):
-        yield 'no conditions of failures are known: values of an axis count alike (--seen)'
+        yield 'no conditions of failures are known: they lie where no axis is varied (--seen)'
     for kind, known, named in (
         ('cause', {one.cell.cause for one in plan.cells}, costs.causes),
         ('family', {one.cell.variation.family for one in plan.cells}, costs.families),
