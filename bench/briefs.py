@@ -17,6 +17,7 @@ what the robot did when the alarm was raised, which may be a second later.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,8 @@ from cosmos_flywheel.store.shipped import find_config
 
 SEEDS, STRENGTH = (300, 301), 0.8
 NOMINAL_SEEDS = range(1000, 1008)
+FRAME_S = 1 / 15
+"""A fault shows from the frame after its onset on."""
 EARLY_S = 0.3
 """An episode belongs to a fault from so long before it on."""
 TASKS = {
@@ -235,6 +238,7 @@ def judge(work: Path, truths: Sequence[Truth], model: Path, found: Counter[str])
     alarms = label(out, by_bag)
     found['failures'] += len(truths)
     found['found'] += len(alarms)
+    shutil.rmtree(out / 'briefs', ignore_errors=True)
     run('brief', '--all', out, '--robot', robot)
     judged = []
     for folder in iter_briefs(out / 'briefs'):
@@ -246,7 +250,7 @@ def judge(work: Path, truths: Sequence[Truth], model: Path, found: Counter[str])
         right = (
             failure.cause == truth.cause(),
             failure.object == truth.thing(),
-            failure.phase == truth.phase(truth.onset_s),
+            failure.phase == truth.phase(truth.onset_s + FRAME_S),
             failure.phase == truth.phase(alarm_s),
         )
         judged.append(Judged(truth, failure.cause, right))

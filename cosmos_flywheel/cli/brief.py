@@ -26,7 +26,7 @@ from cosmos_flywheel.generate.worth import Worth, deserves, in_order, require_wo
 from cosmos_flywheel.store.briefs import DOCUMENT, adopt, read_brief, save_brief
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
 from cosmos_flywheel.store.connection import CATALOGUE
-from cosmos_flywheel.store.episodes import MANIFEST, read_episode
+from cosmos_flywheel.store.episodes import MANIFEST, iter_episodes, read_episode
 from cosmos_flywheel.store.packs import load_pack, pack_for
 from cosmos_flywheel.store.records import EpisodeRow
 from cosmos_flywheel.store.robots import load_robot
@@ -171,13 +171,11 @@ def _make_all(maker: _Maker, args: argparse.Namespace) -> int:
             f'{args.all}: of {len(rows)} episodes none is labelled a failure; run: flywheel '
             f'episodes label --out {args.all}; or give --untriaged'
         )
-    read, refused = _read(due, folders, maker)
-    found = in_order([_worth(rows[name], known) for name, known in read.items()])
+    found, refused = _weigh(due, folders, maker)
     cells = [('weight', 'episode', 'cause', 'object', 'phase', 'brief')]
-    for worth, weight in found:
-        known = read[worth.episode]
+    for worth, weight in in_order(found):
         try:
-            made = maker.compile(known)
+            made = maker.compile(maker.read(folders[worth.episode]))
             folder = save_brief(args.output or args.all / BRIEFS, made.brief, made.files)
         except FlywheelError as error:
             refused.append(str(error))
@@ -193,20 +191,19 @@ def _make_all(maker: _Maker, args: argparse.Namespace) -> int:
     return REFUSED_CODE if refused else 0
 
 
-def _read(
+def _weigh(
     due: Sequence[EpisodeRow], folders: dict[str, Path], maker: _Maker
-) -> tuple[dict[str, Known], list[str]]:
-    read, refused = {}, []
+) -> tuple[list[Worth], list[str]]:
+    """What each is worth, and why some cannot be read; no clip is held longer than that takes."""
+    found, refused = [], []
     for row in due:
         try:
-            read[row.id] = maker.read(folders[row.id])
+            cause = maker.read(folders[row.id]).reading.cause
         except FlywheelError as error:
             refused.append(str(error))
-    return read, refused
-
-
-def _worth(row: EpisodeRow, known: Known) -> Worth:
-    return Worth(row.id, row.cluster, known.reading.cause.cost, row.severity)
+            continue
+        found.append(Worth(row.id, row.cluster, cause.cost, row.severity))
+    return found, refused
 
 
 def _find(out: Path, prefix: str) -> Path:
@@ -216,8 +213,8 @@ def _find(out: Path, prefix: str) -> Path:
 
 def _open(out: Path) -> Catalogue:
     if not (out / CATALOGUE).is_file():
-        if not out.is_dir():
-            raise ConfigError(f'{out}: no such folder; give the output folder of a harvest')
+        if next(iter_episodes(out), None) is None:
+            raise ConfigError(f'{out}: holds no episodes; give the output folder of a harvest')
         rebuild(out)
     return Catalogue.open(out)
 

@@ -20,7 +20,7 @@ from push_bags import recording, write
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.store.briefs import iter_briefs, read_brief
-from cosmos_flywheel.store.catalogue import Catalogue
+from cosmos_flywheel.store.catalogue import Catalogue, rebuild
 from cosmos_flywheel.store.episodes import iter_episodes
 from cosmos_flywheel.video.decode import decode_video
 
@@ -294,8 +294,25 @@ def test_pictures_stay_on_this_machine_unless_that_is_allowed(out, capsys):
 def test_one_or_all_must_be_said(out, capsys):
     assert brief() == 2
     assert '--all OUT' in capsys.readouterr().err
-    assert brief('--all', out / 'nowhere') == 2
-    assert 'no such folder' in capsys.readouterr().err
+    (out / 'empty').mkdir()
+    for folder in ('nowhere', 'empty'):
+        assert brief('--all', out / folder) == 2
+        assert 'holds no episodes' in capsys.readouterr().err
+    assert not list((out / 'empty').iterdir())
+
+
+def test_a_damaged_episode_does_not_stop_the_others(out, tmp_path, capsys):
+    (episode,) = iter_episodes(out)
+    manifest = json.loads((episode / 'manifest.json').read_text())
+    other = out / 'abcdabcdabcdabcd'
+    shutil.copytree(episode, other)
+    (other / 'manifest.json').write_text(json.dumps(manifest | {'id': other.name}))
+    (other / 'clip.mcap').write_bytes(b'x')
+    rebuild(out)
+    label(out, 'failure')
+    assert brief('--all', out) == 1
+    assert made(out)[1].origin.id == episode.name
+    assert 'left out: ' in capsys.readouterr().err
 
 
 def test_arrays_hold_nothing_but_numbers_and_names(out):
