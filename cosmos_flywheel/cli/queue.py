@@ -49,7 +49,9 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what was asked for; returns the exit code."""
     if not (args.out / QUEUE).is_file():
-        raise StoreError(f'{args.out}: has no queue; `flywheel generate` makes one')
+        raise StoreError(
+            f'{args.out}: has no queue; give the folder that candidates were ordered into'
+        )
     with Queue.open(args.out) as queue:
         args.action(queue, args)
     return 0

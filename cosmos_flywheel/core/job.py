@@ -108,7 +108,8 @@ class Outcome:
     price: Price
     candidate_id: str
     found: bool = False
-    """Whether it lay there already, made by a worker that died before it could say so."""
+    """Whether it lay there already, such as from a worker that died before it could say so; the
+    price is then what it cost when it was made."""
 
 
 def attempt_seed(order: JobOrder, attempt: int) -> int:

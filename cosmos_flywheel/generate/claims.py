@@ -100,10 +100,10 @@ class Claims:
             if twice:
                 reason = f'candidate {outcome.candidate_id} is of job {twice[0][0]} already'
                 return self._fail(job, reason, outcome.price)
-            if not self._close(job, 'done', '', outcome.price):
+            price, lost = self._price_now(job, outcome)
+            if not self._close(job, 'done', '', price):
                 return False
-            if outcome.found:
-                self._forgive(job)
+            self._forgive(lost)
             self._db.change(
                 "UPDATE jobs SET state = 'done', candidate_id = ?, reason = '' WHERE id = ?",
                 (outcome.candidate_id, job.id),
@@ -264,14 +264,25 @@ class Claims:
             (DEAD, f'{reason}, as {MOST_LOSSES} did over this job', job_id, WAITING, MOST_LOSSES),
         )
 
-    def _forgive(self, job: Job) -> None:
-        """Charge only once for a candidate that a worker made before it died."""
-        sets = ', '.join(f'{name} = 0' for name in PRICE)
-        self._db.change(
-            f"""UPDATE attempts SET {sets} WHERE claim = (SELECT MAX(claim) FROM attempts
-            WHERE job = ? AND attempt = ? AND outcome = 'lost')""",
-            (job.id, job.attempt),
+    def _price_now(self, job: Job, outcome: Outcome) -> tuple[Price, int | None]:
+        """What is charged for a candidate, and which lost attempt has made it and is paid so.
+
+        One that nobody lost costs nothing now; where its price is not known, the loss stands.
+        """
+        price = outcome.price
+        if not outcome.found:
+            return price, None
+        query = (
+            "SELECT MAX(claim) FROM attempts WHERE job = ? AND attempt = ? AND outcome = 'lost'"
         )
+        lost = self._db.ask(query, (job.id, job.attempt))[0][0]
+        if lost is None or not (price.gpu_s or price.cpu_s or price.money):
+            return Price(size_bytes=price.size_bytes), None
+        return price, lost
+
+    def _forgive(self, claim: int | None) -> None:
+        sets = ', '.join(f'{name} = 0' for name in PRICE)
+        self._db.change(f'UPDATE attempts SET {sets} WHERE claim = ?', (claim,))
 
     def _leave_alone(self, backend: str, reason: str) -> None:
         """Longer each time; several that see the same outage count as one."""

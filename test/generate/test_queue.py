@@ -351,6 +351,27 @@ def test_a_candidate_found_after_a_loss_is_charged_once(queue: Queue, time: Time
     assert queue.ledger().spent == PRICE
 
 
+def test_a_candidate_found_without_its_price_leaves_the_loss_as_it_is(
+    queue: Queue, time: Time
+) -> None:
+    queue.add([order()])
+    job = claimed(Claims(queue))
+    time.monotonic_s += 30
+    Claims(queue).beat(job.claim or 0)
+    time.monotonic_s += LEASE_S + 1
+    other = Claims(queue)
+    other.finish(claimed(other), Outcome(Price(size_bytes=10), f'{1:016x}', found=True))
+    assert queue.ledger().spent == Price(gpu_s=30, size_bytes=10)
+
+
+def test_a_candidate_that_was_there_before_it_was_ordered_costs_nothing(
+    queue: Queue, claims: Claims
+) -> None:
+    queue.add([order()])
+    claims.finish(claimed(claims), replace(done(1), found=True))
+    assert queue.ledger().spent == Price(size_bytes=10)
+
+
 def test_a_job_over_which_workers_die_again_and_again_is_dead(queue: Queue, time: Time) -> None:
     queue.add([order()])
     for _ in range(MOST_LOSSES):
