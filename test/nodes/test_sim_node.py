@@ -83,8 +83,13 @@ def test_episodes_follow_each_other_and_the_truth_is_told_apart(graph, heard):
     assert heard_of
     assert set(heard_of) <= set(stamps)
     assert all(bytes(p.data[:2]) == b'\xff\xd8' for p in kept['pictures'])
-    assert kept['watch'][-1].data is False
+    graph.until(lambda: watched_last(kept) is False, 'its last word')
     assert True in {w.data for w in kept['watch']}
+
+
+def watched_last(kept) -> bool | None:
+    """Whether the monitor was told last to watch; None before it was told anything."""
+    return kept['watch'][-1].data if kept['watch'] else None
 
 
 def sim_ends(graph, sim, kept) -> int:
@@ -101,6 +106,7 @@ def test_stamps_are_those_of_the_wall_clock_at_the_cameras_rate(graph, heard):
     assert abs(stamps[-1] - time.time_ns()) < 5e9
     steps = sorted(b - a for a, b in pairwise(stamps))
     assert steps[len(steps) // 2] == pytest.approx(1e9 / 15, rel=1e-3)
+    graph.until(lambda: kept['diagnosed'], 'its state')
     names = {status.name for array in kept['diagnosed'] for status in array.status}
     assert names == {'cosmos_flywheel/sim'}
 
@@ -147,7 +153,7 @@ def test_services_restart_and_pause_and_parameters_hold_from_the_next_episode_on
     assert truths(kept, 'end')[0]['cut'] is True
 
     graph.call(node, SetBool, '/sim/pause', SetBool.Request(data=True))
-    graph.until(lambda: kept['watch'][-1].data is False, 'it to pause')
+    graph.until(lambda: watched_last(kept) is False, 'it to pause')
     seen = len(kept['states'])
     told = len(kept['diagnosed'])
     graph.until(lambda: len(kept['diagnosed']) >= told + 2, 'two seconds')
@@ -155,7 +161,7 @@ def test_services_restart_and_pause_and_parameters_hold_from_the_next_episode_on
     assert kept['diagnosed'][-1].status[0].message == 'paused'
     graph.call(node, SetBool, '/sim/pause', SetBool.Request(data=False))
     graph.until(lambda: len(kept['states']) > seen + 30, 'it to go on')
-    assert kept['watch'][-1].data is True
+    graph.until(lambda: watched_last(kept) is True, 'it to be watched again')
 
 
 def test_commands_may_come_from_a_topic(graph, heard):
