@@ -20,7 +20,7 @@ from email import message_from_bytes, policy
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import av
 import numpy as np
@@ -38,15 +38,17 @@ FIELDS = {
     'seed': int,
     'extra_params': json.loads,
 }
-EXTRA = {
-    'action_mode', 'domain_id', 'raw_action_dim', 'action_chunk_size', 'action',
-    'video_codec_options',
-}  # fmt: skip
+OPTIONAL = {'negative_prompt': str, 'control_type': str}
+OF_ACTIONS = {'action_mode', 'domain_id', 'raw_action_dim', 'action_chunk_size'}
+OF_CONTROLS = {'resolution', 'control_guidance', 'num_first_chunk_conditional_frames'}
+OF_FILMS = {'condition_frame_indexes_vision', 'condition_video_keep'}
+HINTS = {'edge', 'blur', 'depth'}
+COMPUTED = {'edge', 'blur'}
 PX_PER_UNIT = 100
 
 
 class RefusedError(Exception):
-    """A request that does not hold."""
+    """A field that does not hold, and why."""
 
 
 class State:
@@ -64,6 +66,8 @@ class State:
             self.films: dict[str, bytes] = {}
             self.seen: list[str] = []
             self.forms: list[dict] = []
+            self.undone: list[tuple] = []
+            self.seen_ids: list[str] = []
             self.most_at_once = 0
 
     def takes(self, name: str) -> bool:
@@ -78,62 +82,122 @@ class State:
 STATE = State()
 
 
-def parse_form(kind: str, body: bytes) -> tuple[dict, bytes]:
-    """Fields and the picture's bytes."""
+def parse_form(kind: str, body: bytes) -> tuple[dict, dict[str, bytes]]:
+    """Fields, and the bytes of what was uploaded."""
     head = f'Content-Type: {kind}\r\nMIME-Version: 1.0\r\n\r\n'.encode()
     message = message_from_bytes(head + body, policy=policy.HTTP)
     if not message.is_multipart():
-        raise RefusedError('the body is no multipart form')
-    texts, image = {}, None
+        raise RefusedError('body', 'no multipart form')
+    known = FIELDS | OPTIONAL
+    texts, files = {}, {}
     for part in message.iter_parts():
         name = part.get_param('name', header='content-disposition')
         payload = part.get_payload(decode=True)
-        if name == 'input_reference':
-            if part.get_content_type() != 'image/png':
-                raise RefusedError('input_reference is no PNG')
-            image = payload
-        elif name in texts or name not in FIELDS:
-            raise RefusedError(f'field {name!r} is unknown, or there twice')
+        if name in files or name in texts:
+            raise RefusedError(name, 'is there twice')
+        if name in ('input_reference', 'control_reference'):
+            if not part.get_filename() or not part.get_content_type().startswith(
+                ('image/', 'vid')
+            ):
+                raise RefusedError(name, 'is no picture and no film')
+            files[name] = payload
+        elif name not in known:
+            raise RefusedError(name, 'is unknown')
         else:
             texts[name] = payload.decode()
-    missing = set(FIELDS) - set(texts)
-    if missing or image is None:
-        raise RefusedError(f'missing: {sorted(missing) or "input_reference"}')
-    return {name: FIELDS[name](text) for name, text in texts.items()}, image
+    for name in set(FIELDS) - set(texts):
+        raise RefusedError(name, 'Field required')
+    return {name: known[name](text) for name, text in texts.items()}, files
 
 
-def check_form(form: dict) -> None:
+def check_form(form: dict, files: dict[str, bytes]) -> None:
     extra = form['extra_params']
-    if set(extra) != EXTRA:
-        raise RefusedError(f'extra_params: {sorted(set(extra) ^ EXTRA)}')
+    hints = HINTS & set(extra)
     if form['model'] != STATE.told.get('served', MODEL):
-        raise RefusedError(f'Model mismatch: {form["model"]!r}')
-    if not isinstance(json.loads(form['prompt']), dict):
-        raise RefusedError('the prompt is no caption')
-    if extra['action_mode'] != 'forward_dynamics' or not 0 < extra['domain_id'] < 32:
-        raise RefusedError('no forward dynamics of a domain')
-    rows = np.asarray(extra['action'], float)
-    if rows.shape != (extra['action_chunk_size'], extra['raw_action_dim']):
-        raise RefusedError(f'action {rows.shape}')
-    if form['num_frames'] != len(rows) + 1 or not np.isfinite(rows).all():
-        raise RefusedError('num_frames')
+        raise RefusedError('model', f'Model mismatch: {form["model"]!r}')
+    allowed = {'video_codec_options', 'guardrails'}
+    if 'action_mode' in extra:
+        check_actions(form, extra)
+        allowed |= OF_ACTIONS | (
+            {'action'} if extra['action_mode'] == 'forward_dynamics' else set()
+        )
+        needed = allowed - {'guardrails'}
+    elif hints:
+        allowed |= OF_CONTROLS | hints
+        needed = OF_CONTROLS
+        check_hints(form, extra, hints, files)
+    else:
+        allowed |= OF_FILMS
+        needed = OF_FILMS & set(extra) and OF_FILMS
+    if set(extra) - allowed or set(needed) - set(extra):
+        raise RefusedError(
+            'extra_params', sorted(set(extra) - allowed or set(needed) - set(extra))
+        )
+    if ('control_type' in form) != ('control_reference' in files):
+        raise RefusedError('control_reference', 'goes with control_type')
+    if 'input_reference' not in files and 'control_reference' not in files:
+        raise RefusedError('input_reference', 'Field required')
     ranges = {'num_inference_steps': (1, 200), 'guidance_scale': (0, 20), 'fps': (1, 1000)}
     for name, (least, most) in ranges.items():
         if not least <= form[name] <= most:
-            raise RefusedError(name)
+            raise RefusedError(name, f'not in {least} to {most}')
+    if form['num_frames'] % 4 != 1:
+        raise RefusedError('num_frames', 'would be rounded up')
 
 
-def read_picture(data: bytes, size: str) -> np.ndarray:
+def check_actions(form: dict, extra: dict) -> None:
+    if not 0 < extra['domain_id'] < 32 or extra['action_chunk_size'] != form['num_frames'] - 1:
+        raise RefusedError('extra_params', 'domain_id or action_chunk_size')
+    if extra['action_mode'] == 'forward_dynamics':
+        if not isinstance(json.loads(form['prompt']), dict):
+            raise RefusedError('prompt', 'is no caption')
+        rows = np.asarray(extra['action'], float)
+        if rows.shape != (extra['action_chunk_size'], extra['raw_action_dim']):
+            raise RefusedError('action', rows.shape)
+        if not np.isfinite(rows).all():
+            raise RefusedError('action', 'not finite')
+    elif extra['action_mode'] != 'policy':
+        raise RefusedError('action_mode', extra['action_mode'])
+
+
+def check_hints(form: dict, extra: dict, hints: set, files: dict[str, bytes]) -> None:
+    uploaded = form.get('control_type')
+    if uploaded is not None and uploaded not in hints:
+        raise RefusedError('control_type', uploaded)
+    for hint in hints - {uploaded}:
+        if hint not in COMPUTED or 'input_reference' not in files:
+            raise RefusedError(hint, 'has no film')
+    if extra['num_first_chunk_conditional_frames'] and 'input_reference' not in files:
+        raise RefusedError('num_first_chunk_conditional_frames', 'requires a video input')
+    for hint in hints:
+        if set(extra[hint]) != {'control_weight'}:
+            raise RefusedError(hint, sorted(extra[hint]))
+
+
+def read_pictures(data: bytes, size: str) -> list[np.ndarray]:
     with av.open(BytesIO(data)) as container:
-        picture = next(container.decode(video=0)).to_ndarray(format='rgb24')
-    if f'{picture.shape[1]}x{picture.shape[0]}' != size:
-        raise RefusedError(f'the picture is not of {size}')
-    return picture
+        pictures = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+    if f'{pictures[0].shape[1]}x{pictures[0].shape[0]}' != size:
+        raise RefusedError('input_reference', f'the picture is not of {size}')
+    return pictures
+
+
+def pictures_asked(form: dict, files: dict[str, bytes]) -> list[np.ndarray]:
+    """What was uploaded, or a control where nothing else was."""
+    given = files.get('input_reference') or files['control_reference']
+    pictures = read_pictures(given, form['size'])
+    if 'control_reference' in files:
+        read_pictures(files['control_reference'], form['size'])
+    is_film = len(pictures) > 1
+    if is_film != bool((OF_FILMS | OF_CONTROLS) & set(form['extra_params'])):
+        raise RefusedError('input_reference', 'a film where a picture belongs, or the reverse')
+    return pictures
 
 
 def pictures_of(form: dict, first: np.ndarray) -> list[np.ndarray]:
-    """The first picture and one for every action."""
-    rows = np.asarray(form['extra_params']['action'], float)
+    """The first picture, moved by every action; without any, a little further in each picture."""
+    extra = form['extra_params']
+    rows = np.asarray(extra.get('action', np.arange(form['num_frames'] - 1)[:, None] / 100), float)
     made = [first]
     for row in rows:
         moved = round(PX_PER_UNIT * (row[0] - rows[0][0]))
@@ -179,6 +243,14 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == '/_behave':
             STATE.reset(json.loads(body))
             self._give(200, {})
+        elif self.path == '/_told':
+            STATE.told |= json.loads(body)
+            self._give(200, {})
+        elif self.path == '/_finish':
+            STATE.told['never_done'] = 0
+            for work in STATE.undone:
+                self._work(*work)
+            self._give(200, {})
         elif self._may_pass('create'):
             self._create(body)
 
@@ -187,17 +259,25 @@ class Handler(BaseHTTPRequestHandler):
         if path == '/_state':
             self._give(200, {
                 'jobs': sorted(STATE.jobs), 'seen': STATE.seen, 'forms': STATE.forms,
-                'most_at_once': STATE.most_at_once,
+                'most_at_once': STATE.most_at_once, 'seen_ids': STATE.seen_ids,
             })  # fmt: skip
         elif path == '/v1/models':
             if self._may_pass('models'):
                 served = STATE.told.get('served', MODEL)
                 card = {'id': served, 'object': 'model', 'root': STATE.told.get('root', served)}
                 self._give(200, {'object': 'list', 'data': [card]})
+        elif path == '/health':
+            self._give(503 if STATE.takes('ill') else 200, {'status': 'healthy'})
+        elif path == '/version':
+            self._give(200, {'version': '0.30.0'})
+        elif path == '/openapi.json':
+            routes = ['/v1/videos', '/v1/videos/{video_id}', '/v1/videos/{video_id}/content']
+            self._give(
+                200, {'paths': {path: {} for path in routes[: STATE.told.get('routes', 3)]}}
+            )
         elif path == '/v1/videos':
             if self._may_pass('list'):
-                jobs = sorted(STATE.jobs.values(), key=lambda job: -job['created_at'])
-                self._give(200, {'object': 'list', 'data': jobs, 'has_more': False})
+                self._list(parse_qs(urlsplit(self.path).query))
         elif path.endswith('/content'):
             if self._may_pass('content'):
                 self._content(path.split('/')[-2])
@@ -215,6 +295,14 @@ class Handler(BaseHTTPRequestHandler):
         else:
             STATE.films.pop(job_id, None)
             self._give(200, {'id': job_id, 'deleted': True, 'object': 'video.deleted'})
+
+    def _list(self, query: dict[str, list[str]]) -> None:
+        jobs = sorted(STATE.jobs.values(), key=lambda job: -job['created_at'])
+        ids = [job['id'] for job in jobs]
+        begin = ids.index(query['after'][0]) + 1 if 'after' in query else 0
+        end = begin + min(int(query['limit'][0]), STATE.told.get('page', 100))
+        more = end < len(jobs)
+        self._give(200, {'object': 'list', 'data': jobs[begin:end], 'has_more': more})
 
     def _may_pass(self, what: str) -> bool:
         """Count a request, and misbehave where it is told to."""
@@ -248,10 +336,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def _create(self, body: bytes) -> None:
         try:
-            form, image = parse_form(self.headers['Content-Type'], body)
-            check_form(form)
-            picture = read_picture(image, form['size'])
-        except (RefusedError, ValueError, KeyError) as error:
+            form, files = parse_form(self.headers['Content-Type'], body)
+            check_form(form, files)
+            picture = pictures_asked(form, files)[0]
+        except RefusedError as error:
+            field, problem = error.args
+            detail = {'loc': ['body', field], 'msg': str(problem), 'type': 'value_error'}
+            self._give(422, {'detail': [detail]})
+            return
+        except (ValueError, KeyError) as error:
             self._give(400, {'error': {'message': str(error), 'code': 400}})
             return
         job_id = f'video_gen_{uuid.uuid4().hex}'
@@ -261,6 +354,7 @@ class Handler(BaseHTTPRequestHandler):
         }  # fmt: skip
         STATE.forms.append(form)
         STATE.jobs[job_id] = job
+        STATE.seen_ids.append(job_id)
         STATE.most_at_once = max(STATE.most_at_once, len(STATE.jobs))
         threading.Thread(target=self._work, args=(job, form, picture), daemon=True).start()
         if STATE.takes('made_drop'):
@@ -275,16 +369,42 @@ class Handler(BaseHTTPRequestHandler):
     def _work(self, job: dict, form: dict, picture: np.ndarray) -> None:
         job['status'] = 'in_progress'
         if STATE.told.get('never_done'):
+            STATE.undone.append((job, form, picture))
             return
         time.sleep(STATE.told.get('takes_s', 0.0))
         if STATE.takes('fails'):
             job['error'] = {'code': 500, 'message': 'Guardrail blocked the prompt'}
             job['status'] = 'failed'
             return
+        if STATE.takes('blocked'):
+            said = 'Input was blocked by Cosmos3 guardrails.'
+            job['error'] = {'code': 400, 'message': said}
+            job['status'] = 'failed'
+            return
+        if STATE.takes('breaks'):
+            job['error'] = {'code': 500, 'message': 'CUDA error: an illegal memory access'}
+            job['status'] = 'failed'
+            return
         pictures = pictures_of(form, picture)
         options = form['extra_params']['video_codec_options']
-        STATE.films[job['id']] = film_of(pictures, form['fps'], options)
+        fps = form['fps'] * (2 if STATE.takes('faster') else 1)
+        STATE.films[job['id']] = film_of(pictures, fps, options)
+        job |= {'inference_time_s': 1.5, 'peak_memory_mb': 2048.0, 'progress': 100}
+        if form['extra_params'].get('action_mode') == 'policy':
+            job['action'] = self._actions(form['extra_params'])
         job['status'] = 'completed'
+
+    def _actions(self, extra: dict) -> dict:
+        shape = [extra['action_chunk_size'], extra['raw_action_dim']]
+        if STATE.takes('narrow'):
+            shape[1] -= 1
+        values = np.linspace(-1, 1, shape[0] * shape[1]).reshape(shape)
+        if STATE.takes('unknown_action'):
+            values[0, 0] = np.nan
+        return {
+            'data': values.tolist(), 'shape': shape, 'dtype': 'torch.float32',
+            'raw_action_dim': shape[1], 'action_mode': 'policy', 'domain_id': extra['domain_id'],
+        }  # fmt: skip
 
     def _look(self, job_id: str) -> None:
         job = STATE.jobs.get(job_id)

@@ -24,6 +24,19 @@ class Stand:
         data = json.dumps(told).encode()
         urllib.request.urlopen(f'{self.endpoint}/_behave', data, timeout=30).close()
 
+    def told(self, **told: Any) -> None:
+        """Misbehave in these ways too, or no longer, and keep all jobs."""
+        data = json.dumps(told).encode()
+        urllib.request.urlopen(f'{self.endpoint}/_told', data, timeout=30).close()
+
+    def take_back(self, name: str) -> None:
+        """Behave again in this way."""
+        self.told(**{name: 0})
+
+    def finish(self) -> None:
+        """Do what was not to be done."""
+        urllib.request.urlopen(f'{self.endpoint}/_finish', b'{}', timeout=30).close()
+
     def state(self) -> dict[str, Any]:
         """Jobs that are there, and what was asked for."""
         with urllib.request.urlopen(f'{self.endpoint}/_state', timeout=30) as answer:

@@ -96,19 +96,37 @@ def decode_video(data: bytes, *, max_frames: int = 100_000) -> tuple[list[float]
     """
     times_s: list[float] = []
     pictures: list[Picture] = []
+    for time_s, picture in each_picture(data):
+        if len(pictures) == max_frames:
+            raise PictureError(f'Over {max_frames} pictures: raise max_frames or cut it.')
+        times_s.append(time_s)
+        pictures.append(picture)
+    return times_s, pictures
+
+
+def each_picture(data: bytes) -> Generator[tuple[float, Picture], None, None]:
+    """Decode a file that is held in memory, one picture after the other.
+
+    Args:
+        data: A whole film, as for `decode_video`; a PNG or JPEG is one of a single picture.
+
+    Yields:
+        Time in seconds, and uint8 (H, W, 3) RGB, in the order of showing.
+
+    Raises:
+        PictureError: Not a video, no video stream, damaged, or a picture is too large.
+    """
     try:
         with av.open(BytesIO(data), 'r') as container:
             if not container.streams.video:
                 raise PictureError('The file holds no video stream: give a video file.')
             container.streams.video[0].codec_context.thread_count = 1
             for frame in container.decode(video=0):
-                if len(pictures) == max_frames:
-                    raise PictureError(f'Over {max_frames} pictures: raise max_frames or cut it.')
-                times_s.append(float(frame.time or 0.0))
-                pictures.append(frame.to_ndarray(format='rgb24'))
+                if frame.width * frame.height > MAX_PIXELS:
+                    raise PictureError(f'A picture of {frame.width}x{frame.height} is too large.')
+                yield float(frame.time or 0.0), frame.to_ndarray(format='rgb24')
     except FFmpegError as error:
         raise PictureError(f'The video cannot be decoded ({error}): encode it again.') from error
-    return times_s, pictures
 
 
 def _stream_of(path: Path, container: av.container.InputContainer) -> av.VideoStream:

@@ -28,12 +28,22 @@ CODEC = {'preset': 'ultrafast', 'threads': '0'}
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A file of a form."""
+
+    field: str
+    name: str
+    kind: str
+    """Its media type."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Form:
     """What is posted."""
 
     fields: Mapping[str, str]
-    image: bytes
-    """A PNG."""
+    uploads: tuple[Upload, ...]
 
     @property
     def prompt(self) -> str:
@@ -47,12 +57,15 @@ class Form:
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
             for name, text in self.fields.items()
         ]
-        head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="input_reference"; '
-            'filename="first.png"\r\nContent-Type: image/png\r\n\r\n'
-        )
-        body = ''.join((*parts, head)).encode() + self.image + f'\r\n--{boundary}--\r\n'.encode()
-        return body, f'multipart/form-data; boundary={boundary}'
+        body = bytearray(''.join(parts).encode())
+        for upload in self.uploads:
+            body += (
+                f'--{boundary}\r\nContent-Disposition: form-data; name="{upload.field}"; '
+                f'filename="{upload.name}"\r\nContent-Type: {upload.kind}\r\n\r\n'
+            ).encode()
+            body += upload.data + b'\r\n'
+        body += f'--{boundary}--\r\n'.encode()
+        return bytes(body), f'multipart/form-data; boundary={boundary}'
 
 
 def form_of(model: RemoteModel, served: str, picture: Picture, rows: Vector, seed: int) -> Form:
@@ -98,7 +111,7 @@ def form_of(model: RemoteModel, served: str, picture: Picture, rows: Vector, see
         'seed': str(seed),
         'extra_params': json.dumps(extra),
     }
-    return Form(fields, png_of(picture))
+    return Form(fields, (Upload('input_reference', 'first.png', 'image/png', png_of(picture)),))
 
 
 def new_tag() -> str:

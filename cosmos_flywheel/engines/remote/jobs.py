@@ -192,9 +192,24 @@ class Jobs:
         self._delete(job_id)
         return job_id not in self._left
 
-    def keep(self, job_id: str) -> None:
+    def keep(self, job_id: str, prompt: str) -> None:
         """Wait for a job no longer, and let it be, for whoever asks for it later."""
         self._used.discard(job_id)
+        self._doubtful.pop(prompt, None)
+
+    def discard(self, prompt: str, job_id: str = '') -> bool:
+        """Let the server forget a job that is known by its prompt, and perhaps by its id.
+
+        Returns:
+            Whether it is gone.
+
+        """
+        is_gone = self.release(job_id) if job_id else True
+        if prompt and not job_id:
+            self._doubtful.setdefault(prompt, time.monotonic())
+            is_gone = self._settle(prompt, spared=self._used - self._left)
+        self.clear()
+        return is_gone and job_id not in self._left
 
     def clear(self, *, everything: bool = False) -> None:
         """Delete what is left at the server.
@@ -252,19 +267,25 @@ class Jobs:
         if answer.status in (200, 204, 404):
             self._left.discard(job_id)
 
-    def _settle(self, prompt: str, spared: set[str]) -> None:
-        """Delete the jobs of a prompt; one may be made late, so they are looked for again."""
+    def _settle(self, prompt: str, spared: set[str]) -> bool:
+        """Delete the jobs of a prompt; one may be made late, so they are looked for again.
+
+        Returns:
+            Whether none is there now.
+
+        """
         now_s = time.monotonic()
         try:
             found = self._found(prompt, now_s + CLEARING_S, threading.Event())
         except EngineError:
-            return
-        for known in found:
-            if known['id'] not in spared:
-                self._left.add(known['id'])
-                self._delete(known['id'])
+            return False
+        unwanted = [known['id'] for known in found if known['id'] not in spared]
+        for job_id in unwanted:
+            self._left.add(job_id)
+            self._delete(job_id)
         if now_s - self._doubtful.get(prompt, now_s) > LATE_S:
             self._doubtful.pop(prompt, None)
+        return self._left.isdisjoint(unwanted)
 
     def _found(self, prompt: str, until_s: float, stop: threading.Event) -> list[dict[str, Any]]:
         """The jobs of a prompt, among all that the server has."""
