@@ -13,11 +13,14 @@ from cosmos_flywheel.bags.source import find_bags
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.errors import ConfigError, FlywheelError
-from cosmos_flywheel.generate.backends import BACKENDS, find_backend, usual_backend
+from cosmos_flywheel.generate.backends import BACKENDS, usual_backend
 from cosmos_flywheel.generate.base import Generator, Order
 from cosmos_flywheel.generate.local import LocalRollout
 from cosmos_flywheel.generate.make import brief_of, differences, variation_of
+from cosmos_flywheel.generate.order_work import OrderWork, job_orders, named_generator
+from cosmos_flywheel.generate.pool import work_queue
 from cosmos_flywheel.generate.produce import Produced, Source, produce
+from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.store.briefs import DOCUMENT, iter_briefs, read_brief
 from cosmos_flywheel.store.candidates import CANDIDATES, MANIFEST, find_candidate, read_candidate
 from cosmos_flywheel.store.robots import load_robot
@@ -64,6 +67,13 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     parser.add_argument('--robot', help="a robot or a robot file (default: the brief's)")
     parser.add_argument(
+        '--workers',
+        type=int,
+        default=0,
+        metavar='N',
+        help='by way of the durable queue, worked off by so many processes; see flywheel queue',
+    )
+    parser.add_argument(
         '--again', metavar='CANDIDATE', help='make this one anew and compare every byte'
     )
     parser.set_defaults(run=run)
@@ -71,14 +81,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make what was asked for; returns the exit code."""
-    if args.n < 1 or args.seed < 0:
-        raise ConfigError('-n: give at least 1, and --seed 0 or more')
+    if args.n < 1 or args.seed < 0 or args.workers < 0:
+        raise ConfigError('-n: give at least 1, and --seed and --workers 0 or more')
     if args.again is not None:
         return _again(args)
     if (args.brief is None) != args.all:
         raise ConfigError('say which: BRIEF for one, or --all for every brief of --out')
     folders = list(_folders(args))
     nominal = tuple(find_bags(args.nominal)) if args.nominal else ()
+    if args.workers:
+        return _queue(folders, nominal, args)
     rows: list[tuple[str, ...]] = [('brief', 'backend', 'made', 'were there', 'refused', 'CPU')]
     refused: list[str] = []
     notes: list[str] = []
@@ -146,11 +158,36 @@ def _again(args: argparse.Namespace) -> int:
 
 def _generator(args: argparse.Namespace) -> Generator | None:
     """The one that was named; None where each brief takes its own."""
-    if args.backend == LOCAL:
-        if args.model is None:
-            raise ConfigError('backend local needs an engine: give --model, see flywheel fit')
-        return LocalRollout(args.model)
-    return find_backend(args.backend) if args.backend else None
+    return named_generator(args.backend, args.model) if args.backend else None
+
+
+def _queue(folders: list[Path], nominal: tuple[Path, ...], args: argparse.Namespace) -> int:
+    """Put all orders into the queue and work it off."""
+    with Queue.open(args.out) as queue:
+        before = {job.id for job in queue.jobs()}
+        for folder in folders:
+            generator = _generator(args) or usual_backend(read_brief(folder))
+            generator.check()
+            queue.add(job_orders(folder, generator, args.n, args.seed))
+        jobs = queue.jobs()
+        print(f'{len(jobs) - len(before)} new jobs in the queue, {len(before)} were there')
+    work = OrderWork(args.robot, nominal, args.model)
+    with ProgressLine('jobs', bags=False) as line:
+        line.expect({'jobs': float(len(jobs))})
+        work_queue(args.out, work, args.workers, progress=lambda queue: _tell(line, queue))
+    with Queue.open(args.out) as queue:
+        counts = queue.counts()
+        dead = [job for job in queue.jobs('dead') if job.id not in before]
+    print(', '.join(f'{number} {state}' for state, number in counts.items() if number))
+    for job in dead:
+        print(printable(f'{job.id}: dead: {job.reason}'), file=sys.stderr)
+    print(f'candidates: {args.out / CANDIDATES}; see: flywheel queue list {args.out}')
+    return REFUSED_CODE if dead else 0
+
+
+def _tell(line: ProgressLine, queue: Queue) -> None:
+    counts = queue.counts()
+    line('jobs', float(sum(counts.get(state, 0) for state in ('done', 'dead', 'cancelled'))))
 
 
 def _folders(args: argparse.Namespace) -> Iterator[Path]:

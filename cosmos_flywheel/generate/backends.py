@@ -23,6 +23,8 @@ def find_backend(name: str) -> Generator:
         ConfigError: there is none.
 
     """
+    if name == 'local':
+        raise ConfigError('generator local needs an engine: give --model, see flywheel fit')
     if name not in BACKENDS:
         raise ConfigError(f'no generator {name!r}; {nearest(name, BACKENDS)}')
     return BACKENDS[name]()

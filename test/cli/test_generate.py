@@ -11,6 +11,7 @@ import pytest
 from order_maker import FAMILIES, make_brief, make_episode
 
 from cosmos_flywheel.cli.main import main
+from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.store.briefs import save_brief
 from cosmos_flywheel.store.candidates import iter_candidates, read_candidate
 
@@ -92,3 +93,19 @@ def test_the_sheet_has_a_row_for_each_candidate(out, tmp_path, capsys):
     assert four.shape[0] * 3 == three.shape[0] * 4
     assert four.shape[1] == three.shape[1]
     assert main(['candidates', 'sheet', str(tmp_path)]) == 2
+
+
+def test_by_way_of_the_queue_each_order_is_made_once(tmp_path, capsys):
+    brief = make_brief(make_episode(tmp_path), families=FAMILIES)
+    save_brief(tmp_path / 'briefs', brief, {'keyframes/0.png': KEYFRAME})
+    words = ['generate', '--all', '--out', str(tmp_path), '-n', '3', '--workers', '2']
+    assert main(words) == 0
+    assert '3 new jobs in the queue' in capsys.readouterr().out
+    assert main(words) == 0
+    assert '0 new jobs in the queue, 3 were there' in capsys.readouterr().out
+    made = {folder.name for folder in iter_candidates(tmp_path)}
+    with Queue.open(tmp_path) as queue:
+        jobs = queue.jobs()
+    assert {job.candidate_id for job in jobs} == made
+    assert len(made) == 3
+    assert all(job.price.cpu_s > 0 and job.price.size_bytes > 0 for job in jobs)

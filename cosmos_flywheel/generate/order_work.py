@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Orders of a brief → jobs of the queue, and such a job → its candidate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cosmos_flywheel.core.job import Job, JobOrder, Outcome, Price
+from cosmos_flywheel.core.lineage import sha256_file
+from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.generate.backends import find_backend
+from cosmos_flywheel.generate.base import Generator, Order
+from cosmos_flywheel.generate.local import LocalRollout
+from cosmos_flywheel.generate.make import make_candidate
+from cosmos_flywheel.generate.plan import make_plan
+from cosmos_flywheel.store.briefs import DOCUMENT, read_brief
+from cosmos_flywheel.store.robots import load_robot
+
+BRIEFS = 'briefs'
+
+
+@dataclass(frozen=True, slots=True)
+class OrderWork:
+    """Does the jobs of `job_orders`; goes to other processes.
+
+    Args:
+        robot: a robot or a robot file; None for the brief's.
+        nominal: bags in which nothing went wrong.
+        model: a model folder, for backend local.
+
+    """
+
+    robot: str | None = None
+    nominal: tuple[Path, ...] = ()
+    model: Path | None = None
+
+    def __call__(self, job: Job, out: Path) -> Outcome:
+        """Make the job's candidate below the output folder, or find it there.
+
+        Raises:
+            FlywheelError: the order is refused with this seed, or something is missing.
+
+        """
+        brief = read_brief(out / BRIEFS / job.order.brief_id)
+        asked = job.order.variation
+        order = Order(
+            brief,
+            out / brief.origin.id,
+            load_robot(self.robot or brief.origin.robot),
+            Variation(asked['family'], asked['actions'], dict(asked['cell'])),
+            job.seed,
+            self.nominal,
+        )
+        found = make_candidate(out, order, named_generator(job.order.backend, self.model))
+        size_bytes = sum(path.stat().st_size for path in found.folder.iterdir())
+        price = Price(found.gpu_s, found.cpu_s, 0.0, size_bytes)
+        return Outcome(price, found.id, found=not found.is_new)
+
+
+def job_orders(brief: Path, generator: Generator, count: int, seed: int = 0) -> list[JobOrder]:
+    """What to put into the queue for so many candidates of the brief in this folder."""
+    read = read_brief(brief)
+    name, revision = generator.model
+    request = {**generator.parameters, 'model': [name, revision]}
+    sha256 = sha256_file(brief / DOCUMENT)
+    return [
+        JobOrder(
+            brief_id=read.id,
+            brief_sha256=sha256,
+            backend=generator.name,
+            variation=asdict(variation),
+            seed=at,
+            request=request,
+        )
+        for variation, at in make_plan(read, generator, count, seed).orders
+    ]
+
+
+def named_generator(name: str, model: Path | None) -> Generator:
+    """The generator of that name; ConfigError if there is none, or if it needs a model."""
+    if name == LocalRollout.name and model is not None:
+        return LocalRollout(model)
+    return find_backend(name)
