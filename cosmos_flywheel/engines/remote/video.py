@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -280,18 +281,36 @@ class _Asking:
 
 
 def _given(client: VideoClient, job: VideoJob) -> Picture | None:
-    """The first picture that was given, where the film has to begin with it."""
-    if job.reference is None:
-        return None
+    """The first picture that was given, where the film has to begin with it.
+
+    Raises:
+        EngineError: what is given is of another size, or too short to be followed.
+
+    """
+    # The server works a control out of the given film, and ends with the shortest.
+    least = job.frames if any(control.film is None for control in job.controls) else 1
+    first = _first(client, 'reference', job.reference, job, least) if job.reference else None
+    for control in job.controls:
+        if control.film is not None:
+            _first(client, f'control {control.kind}', control.film, job, job.frames)
+    return first if job.begins_with_reference else None
+
+
+def _first(client: VideoClient, what: str, data: bytes, job: VideoJob, least: int) -> Picture:
+    first, count = None, 0
     try:
-        first = next((picture for _, picture in client.decode(job.reference)), None)
+        for _, picture in islice(client.decode(data), least):
+            first = picture if first is None else first
+            count += 1
     except PictureError as error:
-        raise EngineError(f'reference cannot be read: {error}') from error
+        raise EngineError(f'{what} cannot be read: {error}') from error
     if first is None or first.shape[:2] != job.size:
         found = 'empty' if first is None else f'of {first.shape[1]}x{first.shape[0]} px'
         high, wide = job.size
-        raise EngineError(f'reference is {found}; give pictures of {wide}x{high} px, as size has')
-    return first if job.begins_with_reference else None
+        raise EngineError(f'{what} is {found}; give pictures of {wide}x{high} px, as size has')
+    if count < least:
+        raise EngineError(f'{what} has {count} pictures; give {least}, as frames has')
+    return first
 
 
 def _served(client: VideoClient) -> str:

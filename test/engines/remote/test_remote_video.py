@@ -408,11 +408,15 @@ def test_wrong_controls_are_refused(controls, words):
         job_of('video_to_video', size=BUCKET, reference=LARGE, controls=tuple(controls))
 
 
-def test_a_picture_of_another_size_is_refused_before_anything_is_sent(stand, tmp_path):
+def test_what_does_not_fit_the_film_is_refused_before_anything_is_sent(stand, tmp_path):
     with pytest.raises(EngineError, match='reference is of 320x192 px; give pictures of 128x96'):
         asked(stand, tmp_path, job_of('video_to_video', reference=LARGE))
     with pytest.raises(EngineError, match='reference cannot be read'):
         asked(stand, tmp_path, job_of(reference=b'no picture'))
+    for longer in (Control('depth', LARGE), Control('edge')):
+        job = job_of('video_to_video', size=BUCKET, reference=LARGE, frames=13, controls=(longer,))
+        with pytest.raises(EngineError, match='has 9 pictures; give 13, as frames has'):
+            asked(stand, tmp_path, job)
     assert stand.state()['seen'] == []
 
 
