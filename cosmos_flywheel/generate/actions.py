@@ -113,20 +113,20 @@ def planned(
     return Commands(np.asarray(values, np.float64), source, robot.clock.hz, robot.action_names)
 
 
-def varied_in_time(path: Numbers, family: str, hz: float) -> Numbers:
+def varied_in_time(path: Numbers, family: str, hz: float, share: float = 1.0) -> Numbers:
     """The path as a family wants it: faster, slower, earlier, later, harder; else unchanged.
 
     It begins where it began and is as long as it was: a path that ends early holds its last
-    command.
+    command. `share` is how much of the change is made, 0 … 1.
     """
     steps = np.arange(len(path), dtype=np.float64)
     if family == 'harder':
-        return np.asarray(path[:1] + HARDER * (path - path[:1]), np.float64)
+        return np.asarray(path[:1] + (1 + share * (HARDER - 1)) * (path - path[:1]), np.float64)
     wanted: Numbers | None = {
-        'faster': FASTER * steps,
-        'slower': SLOWER * steps,
-        'earlier': _eased_shift(steps, EARLIER_S * hz),
-        'later': _eased_shift(steps, -EARLIER_S * hz),
+        'faster': (1 + share * (FASTER - 1)) * steps,
+        'slower': (1 + share * (SLOWER - 1)) * steps,
+        'earlier': _eased_shift(steps, share * EARLIER_S * hz),
+        'later': _eased_shift(steps, -share * EARLIER_S * hz),
     }.get(family)
     if wanted is None:
         return np.array(path, np.float64)
@@ -174,12 +174,13 @@ def nominal_path(
     before: Numbers,
     steps: int,
     hz: float,
+    rank: int = 0,
 ) -> tuple[Numbers, str]:
     """What was commanded after the nominal instant that is most like this one, and which that was.
 
     Instants are compared by state, each element in multiples of its spread. The path is led over
-    from the last command within `BLEND_S`; of the `NEAREST` instants the first counts whose path
-    keeps to the envelope.
+    from the last command within `BLEND_S`; of the `NEAREST` instants those count whose path keeps
+    to the envelope.
 
     Args:
         nominal: recordings in which nothing went wrong.
@@ -188,6 +189,7 @@ def nominal_path(
         before: (n, A) commands executed just before.
         steps: how many commands are wanted.
         hz: ticks a second.
+        rank: which of those that count: 0 the nearest; the last one if there are fewer.
 
     Raises:
         ConfigError: no recording has so many commands after a known state, or no path keeps to
@@ -200,17 +202,20 @@ def nominal_path(
             f'no nominal recording is {steps} commands long; give more of them with --nominal'
         )
     bounds, first_left = _at(envelope, hz), ''
+    found: list[tuple[Numbers, str]] = []
     for apart, number, tick in _nearest(fit, state, steps):
         path = np.asarray(fit[number].actions[tick : tick + steps], np.float64)
         share = _ease(np.arange(1, steps + 1) / max(1.0, BLEND_S * hz))[:, None]
         led = path + (1 - share) * (before[-1] - path[0])
         left = bounds.violations(led, before)
+        first_left = first_left or (str(left[0]) if left else '')
         if not left:
-            return led, (
-                f'commands of nominal recording {number + 1} from its tick {tick}, '
-                f'{apart:.2f} spreads of the state away'
-            )
-        first_left = first_left or str(left[0])
+            said = f'nominal recording {number + 1} from its tick {tick}'
+            found.append((led, f'commands of {said}, {apart:.2f} spreads of the state away'))
+        if len(found) > rank:
+            break
+    if found:
+        return found[-1]
     if not first_left:
         raise ConfigError('no nominal recording has a state to compare; give others')
     raise ConfigError(

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.settings import nearest
-from cosmos_flywheel.core.variation import Variation, variations
+from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.augment import Augment
 from cosmos_flywheel.generate.base import Generator
+from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.generate.sim import Simulator
 
 BACKENDS: Mapping[str, Callable[[], Generator]] = {'augment': Augment, 'sim': Simulator}
@@ -32,9 +33,9 @@ def find_backend(name: str) -> Generator:
 
 def usual_backend(brief: Brief) -> Generator:
     """Exact physics where the robot has a twin that can fail so, else the recorded clip anew."""
-    for generator in (Simulator(), Augment()):
-        if not all(generator.refusal(brief, one) for one in variations(brief)):
-            return generator
+    simulator = Simulator()
+    if make_plan(brief, simulator, 1).orders:
+        return simulator
     return Augment()
 
 

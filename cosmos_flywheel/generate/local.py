@@ -40,6 +40,10 @@ REVISION = 1
 IN_TIME = ('faster', 'slower', 'earlier', 'later', 'harder')
 CONTEXT_S = 1.0
 """So much of the recording precedes what is made."""
+RANKS = 8
+"""Among so many nominal paths the seed chooses."""
+LEAST_SHARE = 0.3
+"""Of the largest change in time or size; the seed draws from there to all of it."""
 FEWEST_CHUNKS = 8
 """From fewer no skill is taken for measured."""
 JUDGED_EVERY = 2
@@ -211,10 +215,12 @@ def plan_commands(
         robot = ByContent(order.robot)
         nominal = [_nominal(p, p.stat().st_mtime_ns, robot) for p in order.nominal]
         state = recording.states[keyframe]
-        path, note = nominal_path(nominal, state, envelope, before, steps, hz)
+        rank = int(order.chance('nominal').integers(RANKS))
+        path, note = nominal_path(nominal, state, envelope, before, steps, hz, rank)
     elif family in IN_TIME:
-        source, path = 'perturbed', varied_in_time(after, family, hz)
-        note = f'the recorded commands, {family}'
+        share = float(order.chance('time').uniform(LEAST_SHARE, 1.0))
+        source, path = 'perturbed', varied_in_time(after, family, hz, share)
+        note = f'the recorded commands, {family} by {share:.0%} of the most'
     elif source == 'perturbed' and envelope is not None:
         chance = order.chance('perturbation')
         path, share = perturbed(after, chance, envelope, hz, before)

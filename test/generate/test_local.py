@@ -107,6 +107,12 @@ def test_a_recovery_follows_a_nominal_recording(order, local):
     assert 'commands of nominal recording' in made.notes[1]
 
 
+def test_other_seeds_take_other_commands(order, local):
+    for variation in (MISS, RECOVERY, Variation('slower', 'recorded')):
+        paths = {local.make(order(variation, seed)).commands.values.tobytes() for seed in range(4)}
+        assert len(paths) > 1, variation
+
+
 @pytest.mark.parametrize('family', ['faster', 'slower', 'earlier', 'later', 'harder'])
 def test_recorded_commands_varied_in_time_are_called_perturbed(order, local, family):
     made = local.make(order(Variation(family, 'recorded')))

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from order_maker import make_brief, make_episode
 
 from cosmos_flywheel.core.brief import Family
 from cosmos_flywheel.generate.augment import Augment
+from cosmos_flywheel.generate.backends import usual_backend
 from cosmos_flywheel.generate.plan import make_plan
 
 SAME = 'same_failure_new_scene'
@@ -50,3 +53,17 @@ def test_nothing_is_ordered_where_nothing_can_be_made(episode):
     plan = make_plan(brief_of(episode, Family('recovery', 'nominal', {})), Augment(), 8)
     assert plan.orders == ()
     assert len(plan.refused) == 1
+
+
+def test_a_failure_that_a_twin_can_act_out_goes_to_the_simulator(episode):
+    families = (Family(SAME, 'recorded', {'surface': ('wood',)}),)
+    brief = make_brief(episode, families=families)
+    assert usual_backend(brief).name == 'augment'
+    twin = replace(
+        brief,
+        origin=replace(brief.origin, robot='sim_arm'),
+        failure=replace(brief.failure, cause='object_moved'),
+    )
+    assert usual_backend(twin).name == 'sim'
+    unknown = replace(twin, failure=replace(twin.failure, cause='unknown'))
+    assert usual_backend(unknown).name == 'augment'
