@@ -72,7 +72,7 @@ def main() -> int:
         for one in sets(bench, folder):
             rows += judge(bench, one, folder / f'out_{one.name}')
     print_table(rows)
-    usual = [f for f in bench.figures.values() if f['backend'] != 'local']
+    usual = [f for name, f in bench.figures.items() if not name.endswith(' local')]
     bench.bars['eight_of_every_episode'] = bool(usual) and all(
         f['full'] == f['episodes'] > 0 for f in usual
     )
@@ -193,8 +193,8 @@ def count(
     full = sum(number >= WANTED for number in by_episode.values())
     made = sum(by_episode.values())
     name = ' and '.join(f'{number} {backend}' for backend, number in sorted(used.items()))
-    bench.figures[f'{one.name} {backends[0]}'] = {
-        'backend': '+'.join(sorted(used)), 'episodes': episodes, 'candidates': made, 'full': full,
+    bench.figures[f'{one.name} {"+".join(sorted(used))}'] = {
+        'episodes': episodes, 'candidates': made, 'full': full,
         'refused': refused, 'again': again, 'same': same,
     }  # fmt: skip
     each = f'{cpu_s / made:.1f}' if made else '-'
