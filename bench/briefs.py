@@ -11,7 +11,9 @@ The rules of both packs were written while looking at seeds 20 and 21 of `sim` a
 strength 0.8, and the demo's bags, none of which was looked at before.
 
 *phase* is right where it is what the robot did when the fault began; *at the alarm*, where it is
-what the robot did when the alarm was raised, which may be a second later.
+what the robot did when the alarm was raised, which may be a second later. After a first look one
+thing was changed, here and not in the packs: a fault counts from the frame after its onset on,
+which took one right phase away.
 """
 
 from __future__ import annotations
