@@ -39,7 +39,7 @@ class BagFiles:
 
 
 def find_bags(paths: Sequence[Path]) -> list[Path]:
-    """Expand folders into the bags beneath them: sorted, each bag once.
+    """Expand folders into the bags beneath them: sorted, each bag once, hidden folders left out.
 
     A bag is a rosbag2 folder or a single file. Raises BagError when a named path does not exist
     or holds no bag.
@@ -82,7 +82,8 @@ def _bags_under(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for folder, _, names in os.walk(path):
+    for folder, inner, names in os.walk(path):
+        inner[:] = [name for name in inner if not name.startswith('.')]  # unfinished bags
         here = Path(folder)
         if METADATA in names or _is_one_split(names):
             yield here

@@ -14,6 +14,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from cosmos_flywheel.bags.content import ContentWriter
 from cosmos_flywheel.core.errors import StoreError
 
+UNFINISHED: Final = '.recording-'
+"""Folders of bags that are being written begin so."""
 _METADATA_VERSION: Final = 9
 """Of rosbag2 since ROS 2 Jazzy."""
 
@@ -57,7 +59,7 @@ def write_bag(path: Path, messages: Iterable[Stamped]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # rosbag2 names the file inside after the folder: it has its final name from the start.
-        with tempfile.TemporaryDirectory(prefix='.recording-', dir=path.parent) as aside:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=path.parent) as aside:
             folder = Path(aside) / path.name
             _write(folder, messages)
             shutil.move(folder, path)

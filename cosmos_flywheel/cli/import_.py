@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         revision=args.revision or revision_of(args.set),
         licence=args.licence or licence_of(args.set),
     )
-    with ProgressLine('episodes') as line:
+    with shelf.claimed(), ProgressLine('episodes') as line:
         line.expect({item.name: item.seconds for item in items})
         result = import_items(shelf, items, line)
     has_robot = _draft_robot(args.output, origin, items, result)

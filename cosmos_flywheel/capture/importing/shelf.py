@@ -9,12 +9,16 @@ goes on where it was stopped, and another set is not mixed in.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel import __version__, schemas
+from cosmos_flywheel.bags.record import UNFINISHED
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.capture.importing.origin import Item, Origin
 from cosmos_flywheel.core.errors import BagError, StoreError
@@ -50,6 +54,31 @@ class Shelf:
         self._files: dict[str, Mapping[str, Any]] = {}
         self._episodes: dict[str, Mapping[str, Any]] = {}
         self._take_up()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep other imports out of the folder, and remove what a killed one left unfinished.
+
+        Raises:
+            StoreError: another import is at work, or the folder cannot be written.
+
+        """
+        with storing(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.out, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreError(
+                    f'{self.out}: another import fills it; wait for that one, or choose another -o'
+                ) from error
+            with storing(self.out):
+                for path in (self.out / BAGS).glob(f'{UNFINISHED}*'):
+                    shutil.rmtree(path)
+            yield
+        finally:
+            os.close(lock)
 
     def bag(self, item: Item) -> Path:
         """Where an episode's bag lies or will lie."""

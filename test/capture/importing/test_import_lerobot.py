@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,8 +31,9 @@ from lerobot_maker import (
 
 from cosmos_flywheel import schemas
 from cosmos_flywheel.bags.picture import decode_picture
-from cosmos_flywheel.bags.source import open_bag
+from cosmos_flywheel.bags.source import find_bags, open_bag
 from cosmos_flywheel.capture.importing.run import open_origin
+from cosmos_flywheel.capture.importing.shelf import Shelf
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.errors import SourceError
 from cosmos_flywheel.store.robots import load_robot
@@ -152,6 +154,24 @@ def test_what_is_there_whole_is_not_made_again(tmp_path: Path, capsys: Any) -> N
     assert whole.stat().st_mtime_ns == made_ns[whole]
     assert len(messages(out / 'bags/episode_000002')['/state']) == LENGTHS[2]
     assert [one['index'] for one in source(out)['episodes']] == [0, 1, 2]
+
+
+def test_what_a_killed_import_left_is_removed_and_no_bag(tmp_path: Path) -> None:
+    root, out = make_v21(tmp_path / 'set'), tmp_path / 'out'
+    run(root, '-o', out, '--episodes', 0)
+    left = out / 'bags/.recording-killed'
+    shutil.copytree(out / 'bags/episode_000000', left / 'episode_000001')
+    assert [path.name for path in find_bags([out / 'bags'])] == ['episode_000000']
+    assert run(root, '-o', out, '--episodes', 1) == 0
+    assert not left.exists()
+
+
+def test_two_imports_do_not_fill_one_folder(tmp_path: Path, capsys: Any) -> None:
+    root, out = make_v21(tmp_path / 'set'), tmp_path / 'out'
+    with Shelf(out, open_origin(root)).claimed():
+        assert run(root, '-o', out) == 2
+    assert 'another import fills it' in capsys.readouterr().err
+    assert run(root, '-o', out) == 0
 
 
 def test_another_set_is_not_mixed_in(tmp_path: Path, capsys: Any) -> None:
