@@ -16,6 +16,8 @@ from cosmos_flywheel.generate.plan import make_plan
 
 ATTEMPTS = 3
 """So many seeds are tried for one candidate."""
+MOST_ORDERS = 2
+"""So many times the candidates that are wanted are ordered, where some are refused."""
 SEEDS_APART = 10_000
 """Between the seeds of attempts."""
 
@@ -58,7 +60,7 @@ def produce(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Produced:
-    """Make so many candidates of one brief.
+    """Make so many candidates of one brief; in place of a refused order the next cells are made.
 
     Args:
         out: where `candidates/` lies.
@@ -72,20 +74,22 @@ def produce(
         FlywheelError: other than the refusal of an order: the clip, the disk, the engine.
 
     """
-    plan = make_plan(source.brief, generator, count, seed)
+    plan = make_plan(source.brief, generator, MOST_ORDERS * count, seed)
     made: list[Candidate] = []
     refused: list[str] = []
     tries = 0
-    for done, (variation, at) in enumerate(plan.orders):
+    for variation, at in plan.orders:
         if progress is not None:
-            progress(done, len(plan.orders))
+            progress(len(made), count)
         order = Order(source.brief, source.episode, source.robot, variation, at, source.nominal)
         found, reasons = _attempt(out, order, generator)
         tries += len(reasons)
-        if found is not None:
-            made.append(found)
-        else:
+        if found is None:
             refused.append(f'{variation}, seed {at} and {ATTEMPTS - 1} more: {reasons[-1]}')
+        else:
+            made.append(found)
+        if len(made) == count:
+            break
     return Produced(tuple(made), tuple(refused), plan.refused, tries, plan.left_open)
 
 

@@ -45,11 +45,20 @@ def test_a_refused_order_is_tried_with_other_seeds(source, tmp_path):
 
 
 def test_an_order_that_no_seed_meets_is_told_with_the_reason(source, tmp_path):
-    done = produce(tmp_path, source, Picky(0, SEEDS_APART, 2 * SEEDS_APART), 4)
-    assert len(done.made) == 2
+    picky = Picky(0, SEEDS_APART, 2 * SEEDS_APART)
+    done = produce(tmp_path, source, picky, 4)
+    assert len(done.made) == 4
+    assert picky.asked[-4:] == [1, 1, 2, 2]
     assert len(done.refused) == 2
     assert f'not with seed {2 * SEEDS_APART}' in done.refused[0]
     assert done.unmade[0].startswith('recovery, nominal commands')
+
+
+def test_a_generator_that_refuses_everything_is_given_up(source, tmp_path):
+    picky = Picky(*range(4), *(n + k * SEEDS_APART for n in range(4) for k in (1, 2)))
+    done = produce(tmp_path, source, picky, 3)
+    assert done.made == ()
+    assert len(done.refused) == 6
 
 
 def test_what_is_no_refusal_ends_the_work(source, tmp_path):
