@@ -10,6 +10,8 @@ from moment_maker import HZ, moment, vector
 from cosmos_flywheel.core.channels import TrackingChannel
 from cosmos_flywheel.core.channels.tracking import LAG_S
 
+WINDOW = 1 + round(LAG_S * HZ)
+
 
 def errors(commands, states, pairs=((0, 0),)) -> np.ndarray:
     """(T, n) evidence along a run; rows of commands and states may be single numbers."""
@@ -27,7 +29,7 @@ def ramp(ticks: int = 20, lag: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize('lag', range(1 + round(LAG_S * HZ)))
 def test_a_servo_that_follows_within_the_lag_has_no_error(lag):
-    assert errors(ramp(), ramp(lag=lag)).max() == pytest.approx(0, abs=1e-6)
+    assert np.nanmax(errors(ramp(), ramp(lag=lag))) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_servo_that_follows_later_than_the_lag_has_an_error():
@@ -38,7 +40,7 @@ def test_a_servo_that_follows_later_than_the_lag_has_an_error():
 def test_the_error_of_a_stalled_joint_grows_with_every_command():
     stalled = np.minimum(ramp(), 1.0)
     error = errors(ramp(), stalled)[:, 0]
-    assert error[:10].max() == pytest.approx(0, abs=1e-6)
+    assert error[WINDOW - 1 : 10].max() == pytest.approx(0, abs=1e-6)
     assert (np.diff(error[14:]) > 0).all()
 
 
@@ -50,8 +52,9 @@ def test_every_pair_compares_its_own_command_with_its_own_state():
 @pytest.mark.parametrize(('unit', 'error'), [('rad', 0.1), ('m', 2 * np.pi - 0.1)])
 def test_a_whole_turn_is_no_error_of_an_angle_and_one_of_anything_else(unit, error):
     channel = TrackingChannel([(0, 0)], ['joint'], HZ, [unit])
-    seen = moment(0, vector(2 * np.pi - 0.05), vector(0.05))
-    assert channel.evidence(seen) == pytest.approx(error, abs=1e-5)
+    for tick in range(WINDOW):
+        seen = channel.evidence(moment(tick, vector(2 * np.pi - 0.05), vector(0.05)))
+    assert seen == pytest.approx(error, abs=1e-5)
 
 
 def test_unknown_commands_and_states_are_no_error_but_unknown():
@@ -61,11 +64,21 @@ def test_unknown_commands_and_states_are_no_error_but_unknown():
 
 
 def test_a_command_unknown_for_a_moment_leaves_the_earlier_ones_to_compare_with():
-    assert errors([1, float('nan')], [1, 1])[:, 0].tolist() == [0, 0]
+    commands = [1] * WINDOW + [float('nan')]
+    assert errors(commands, [1] * len(commands))[-2:, 0].tolist() == [0, 0]
+
+
+def test_a_robot_joined_in_mid_motion_is_judged_once_its_lag_is_covered():
+    error = errors(ramp()[8:], ramp(lag=WINDOW - 1)[8:])[:, 0]
+    assert np.isnan(error[: WINDOW - 1]).all()
+    assert error[WINDOW - 1 :].max() == pytest.approx(0, abs=1e-6)
 
 
 def test_after_a_reset_earlier_commands_excuse_nothing():
     channel = TrackingChannel([(0, 0)], ['joint'], HZ)
-    channel.evidence(moment(0, vector(1), vector(0)))
+    for tick in range(WINDOW):
+        channel.evidence(moment(tick, vector(1), vector(0)))
     channel.reset()
-    assert channel.evidence(moment(1, vector(0), vector(1))).tolist() == [1]
+    again = [channel.evidence(moment(t, vector(0), vector(1))).tolist() for t in range(WINDOW)]
+    assert np.isnan(again[0]).all()
+    assert again[-1] == [1]

@@ -99,6 +99,17 @@ def test_equal_input_gives_equal_answers(session, folder):
     assert (answers[0] == answers[2]).all()
 
 
+def test_a_stream_joined_in_mid_motion_foretells_no_state_before_its_speed_is_known(session):
+    session.open('', '')
+    for tick, told in enumerate([None, None, (0.0, 0.0), (0.0, 0.0)]):
+        state = np.array([0.1 + 0.02 * tick, 0.0], np.float32)
+        command = None if told is None else state + np.float32(0.01)
+        observation = Observation(tick * PERIOD_NS, {}, state, command)
+        session.observe(observation)
+        said = session.predict(observation, chunk(observation, 8))
+        assert np.isfinite(said.state).all() == (tick == 3), 'speed, and two commands in a row'
+
+
 def test_a_blind_tick_and_a_first_picture_give_a_state_only(session):
     first = observe(session, 1)
     assert session.predict(first, chunk(first, 2)).frames is None

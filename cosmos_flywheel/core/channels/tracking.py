@@ -22,7 +22,8 @@ class TrackingChannel(Elementwise):
     """The least |commanded − reached| over the commands of the last moments, per pair.
 
     Taking the least over a lag forgives a servo that follows late; one that does not follow
-    at all is not forgiven.
+    at all is not forgiven. For the first of these moments nothing is said: a robot that is joined
+    in the middle of a motion follows commands that nobody heard.
 
     Args:
         pairs: (action index, state index) that mean the same quantity in the same unit.
@@ -48,15 +49,20 @@ class TrackingChannel(Elementwise):
         self._angles = np.array([u == 'rad' for u in units] or [False] * len(names), bool)
         self._states = np.array([s for _, s in pairs], np.intp)
         self._commands: deque[Vector] = deque(maxlen=1 + round(LAG_S * clock_hz))
+        self._told = np.zeros(len(self.elements), np.intp)
+        """Ticks since each pair's first command."""
 
     def evidence(self, moment: Moment) -> Vector:
-        """NaN while no command, or no state, is known."""
+        """NaN while no command, or no state, is known, and for the lag after the first."""
         self._commands.append(moment.tick.action[self._actions])
+        self._told += np.isfinite(self._commands[-1]) | (self._told > 0)
         errors = np.stack(self._commands) - moment.tick.state[self._states]
         errors -= np.where(self._angles, TURN * np.rint(errors / TURN), np.float32(0))
         least: Vector = np.fmin.reduce(np.abs(errors), axis=0)
+        least[self._told < (self._commands.maxlen or 0)] = np.nan
         return least
 
     def reset(self) -> None:
         """Forget earlier commands."""
         self._commands.clear()
+        self._told[:] = 0

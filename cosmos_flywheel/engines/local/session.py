@@ -42,6 +42,8 @@ class _Past:
     state_before: Vector
     command_before: Vector
     sight: Sight | None
+    is_first: bool
+    """Whether nothing was observed before it: how fast the robot moves is not known then."""
     features: Sequence[Floats] | None = None
 
 
@@ -97,6 +99,7 @@ class Local:
                 observation.state if before is None else before.state,
                 self._command if len(self._command) else command,
                 sight,
+                before is None,
             )
         )
         self._command = command
@@ -104,7 +107,7 @@ class Local:
     def predict(
         self, observation: Observation, actions: ActionChunk, steps: Sequence[int] | None = None
     ) -> Prediction:
-        """What will be seen and measured.
+        """What will be seen and measured; the state is NaN where the motion is not known yet.
 
         Args:
             observation: one of the last that `observe` was told.
@@ -126,7 +129,10 @@ class Local:
         states, frames, unsure = [], [], []
         for step in wanted:
             situation = _situation(past, actions.values[step])
-            states.append(motion.predict(situation, step + 1)[0])
+            state = motion.predict(situation, step + 1)[0]
+            states.append(
+                state if _can_extrapolate(past, situation) else np.full_like(state, np.nan)
+            )
             if past.sight is not None:
                 fields = self._fields(past, situation, step + 1)
                 frame, spread = foretell(fields, past.sight, step + 1)
@@ -215,6 +221,15 @@ def encoder_inputs(sight: Sight) -> dict[str, Floats]:
 
 def _planes(picture: Floats) -> Floats:
     return np.ascontiguousarray(picture.transpose(2, 0, 1)[None])
+
+
+def _can_extrapolate(past: _Past, situation: Situation) -> bool:
+    """Whether the motion is known: not at once in a stream that is joined in the middle of one.
+
+    There the speed is not known, nor, where commands come later than states, what was told before.
+    """
+    turns = np.isfinite(situation.target) & ~np.isfinite(situation.command)
+    return not past.is_first and not turns.any()
 
 
 def _situation(past: _Past, target: Vector) -> Situation:
