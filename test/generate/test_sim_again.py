@@ -67,9 +67,19 @@ def test_a_near_miss_is_hit_and_still_ends_well(order):
     assert label_of(made)['max_object_deviation_m'] > 0
 
 
-def test_after_a_recovery_the_task_is_done(order):
+def test_after_a_recovery_the_task_is_done(order, pushed):
     recovery = Variation('recovery', 'nominal', USUAL)
-    made = SIM.make(order(recovery))
+    _, nominal = pushed
+    # Whoever recovers reaches further than those to whom nothing happened.
+    spread = [high - low for low, high in zip(nominal.low, nominal.high, strict=True)]
+    reach = replace(
+        nominal,
+        low=tuple(np.subtract(nominal.low, spread)),
+        high=tuple(np.add(nominal.high, spread)),
+        speed=tuple(np.multiply(nominal.speed, 3)),
+        acceleration=tuple(np.multiply(nominal.acceleration, 3)),
+    )
+    made = SIM.make(order(recovery, envelope=reach))
     label = label_of(made)
     assert 'the task ends well' in made.notes[0]
     assert made.commands.source == 'expert'
