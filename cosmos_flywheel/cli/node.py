@@ -20,6 +20,7 @@ NODES: Mapping[str, str] = {
     'predictor': 'what the robot should see next',
     'monitor': 'compares what was predicted with what came, and scores it',
     'recorder': 'keeps what happened before and after an alarm',
+    'generator': 'makes candidates of failures, offline',
 }
 """What each node is. Its module `cosmos_flywheel.nodes.NODE` offers `PARAMETERS`, all that it
 can be told, and `make_node() -> node`; it is imported only when it is asked for."""
@@ -29,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     """Declare the verb and its options."""
     parser = subparsers.add_parser(
         'node',
-        help='run a ROS 2 node of the live graph, or several in one process',
+        help='run a ROS 2 node of this package, or several in one process',
         usage='flywheel node NAME[+NAME…] [--help] [--ros-args -p PARAMETER:=VALUE …]',
         description=(
             'Runs a ROS 2 node until SIGINT or SIGTERM; several, such as predictor+monitor, share '

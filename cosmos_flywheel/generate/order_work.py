@@ -15,6 +15,7 @@ from cosmos_flywheel.generate.local import LocalRollout
 from cosmos_flywheel.generate.make import make_candidate
 from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.store.briefs import DOCUMENT, read_brief
+from cosmos_flywheel.store.candidates import read_run
 from cosmos_flywheel.store.robots import load_robot
 
 BRIEFS = 'briefs'
@@ -53,12 +54,15 @@ class OrderWork:
             self.nominal,
         )
         found = make_candidate(out, order, named_generator(job.order.backend, self.model))
+        run = read_run(found.folder)
         size_bytes = sum(path.stat().st_size for path in found.folder.iterdir())
-        price = Price(found.gpu_s, found.cpu_s, 0.0, size_bytes)
+        price = Price(run['gpu_s'], run['cpu_s'], 0.0, size_bytes)
         return Outcome(price, found.id, found=not found.is_new)
 
 
-def job_orders(brief: Path, generator: Generator, count: int, seed: int = 0) -> list[JobOrder]:
+def job_orders(
+    brief: Path, generator: Generator, count: int, seed: int = 0, priority: int = 0
+) -> list[JobOrder]:
     """What to put into the queue for so many candidates of the brief in this folder."""
     read = read_brief(brief)
     name, revision = generator.model
@@ -72,6 +76,7 @@ def job_orders(brief: Path, generator: Generator, count: int, seed: int = 0) -> 
             variation=asdict(variation),
             seed=at,
             request=request,
+            priority=priority,
         )
         for variation, at in make_plan(read, generator, count, seed).orders
     ]

@@ -22,6 +22,7 @@ from cosmos_flywheel.msg import FailureEpisode
 from cosmos_flywheel.nodes.convert import from_score
 
 SCORE, EPISODE = 'flywheel/score', 'flywheel/episode'
+CANDIDATE = 'flywheel/candidate'
 EPISODE_QOS = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PREFIX = 'cosmos_flywheel/'
 LEVELS = ('ok', 'warn', 'error', 'stale')

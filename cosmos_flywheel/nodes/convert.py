@@ -17,11 +17,12 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from cosmos_flywheel.core.errors import PictureError
+from cosmos_flywheel.core.job import Price
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import AnomalyScore, ChannelScore, Picture, Prediction
 from cosmos_flywheel.msg import AnomalyScore as AnomalyScoreMsg
+from cosmos_flywheel.msg import Candidate, FailureEpisode, TopicLoss
 from cosmos_flywheel.msg import ChannelScore as ChannelScoreMsg
-from cosmos_flywheel.msg import FailureEpisode, TopicLoss
 from cosmos_flywheel.msg import Prediction as PredictionMsg
 
 _QUICK = [cv2.IMWRITE_PNG_COMPRESSION, 1]
@@ -185,6 +186,34 @@ def to_episode(manifest: Mapping[str, Any], folder: Path, closed_ns: int) -> Fai
             )
             for topic in sorted({*kept, *lost})
         ],
+    )
+
+
+def to_candidate(
+    manifest: Mapping[str, Any], folder: Path, price: Price, told_ns: int
+) -> Candidate:
+    """A candidate's manifest as it is published; `price` is that of all attempts at it."""
+    asked, video, model = manifest['variation'], manifest['video'], manifest['model']
+    return Candidate(
+        header=Header(stamp=to_time(told_ns)),
+        id=manifest['id'],
+        brief=manifest['brief']['id'],
+        episode=manifest['episode'],
+        robot=manifest['robot'],
+        task=manifest['task'],
+        kind=manifest['kind'],
+        backend=manifest['backend'],
+        model=model['name'],
+        revision=model['revision'] or '',
+        family=asked['family'],
+        actions=asked['actions'],
+        cell=[f'{axis}={value}' for axis, value in sorted(asked['cell'].items())],
+        seed=manifest['seed'],
+        video_uri=(folder.resolve() / video['file']).as_uri(),
+        video_sha256=video['sha256'],
+        gpu_time_s=price.gpu_s,
+        cpu_time_s=price.cpu_s,
+        money=price.money,
     )
 
 

@@ -70,14 +70,14 @@ def test_a_near_miss_is_hit_and_still_ends_well(order):
 def test_after_a_recovery_the_task_is_done(order, pushed):
     recovery = Variation('recovery', 'nominal', USUAL)
     _, nominal = pushed
-    # Whoever recovers reaches further than those to whom nothing happened.
+    # Whoever recovers reaches further, and turns more suddenly, than who was left in peace.
     spread = [high - low for low, high in zip(nominal.low, nominal.high, strict=True)]
     reach = replace(
         nominal,
         low=tuple(np.subtract(nominal.low, spread)),
         high=tuple(np.add(nominal.high, spread)),
-        speed=tuple(np.multiply(nominal.speed, 3)),
-        acceleration=tuple(np.multiply(nominal.acceleration, 3)),
+        speed=tuple(np.multiply(nominal.speed, 10)),
+        acceleration=tuple(np.multiply(nominal.acceleration, 10)),
     )
     made = SIM.make(order(recovery, envelope=reach))
     label = label_of(made)

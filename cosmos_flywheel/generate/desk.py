@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An output folder's failures → briefs → jobs, as people judge them, and what came of the jobs.
+
+Nothing is spent on what nobody has called a failure, unless that was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.errors import FlywheelError
+from cosmos_flywheel.core.job import DONE, Job
+from cosmos_flywheel.generate.backends import find_backend, usual_backend
+from cosmos_flywheel.generate.brief import compile_brief
+from cosmos_flywheel.generate.failure import read_failure
+from cosmos_flywheel.generate.grid import current
+from cosmos_flywheel.generate.order_work import BRIEFS, job_orders
+from cosmos_flywheel.generate.queue import Queue
+from cosmos_flywheel.generate.worth import Worth, deserves, in_order
+from cosmos_flywheel.store.briefs import iter_briefs, read_brief, save_brief
+from cosmos_flywheel.store.catalogue import Catalogue
+from cosmos_flywheel.store.labels import UNTRIAGED
+from cosmos_flywheel.store.packs import load_pack, pack_for
+from cosmos_flywheel.store.records import EpisodeRow
+from cosmos_flywheel.store.robots import load_robot
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is ordered for each failure."""
+
+    count: int = 8
+    """Candidates."""
+    backend: str = ''
+    """Empty: the simulator for simulated robots, else the recorded clip in other looks."""
+    pack: str = ''
+    """Empty: the robot's."""
+    untriaged: bool = False
+    """Also for episodes that nobody has judged."""
+    seed: int = 0
+
+
+class Desk:
+    """Looks again and again, and orders each failure once; use it in one thread."""
+
+    def __init__(self, out: Path, wanted: Wanted) -> None:
+        self._out, self._wanted = out, wanted
+        self._told: set[str] = set()
+        self.waiting = 0
+        """Episodes that nobody has judged yet."""
+        self.refused: dict[str, str] = {}
+        """Why a failure has no brief, by episode."""
+
+    def look(self) -> int:
+        """Make briefs of new failures, the worthiest first, and order their candidates.
+
+        Returns:
+            How many jobs are new.
+
+        """
+        with Catalogue.open(self._out) as catalogue:
+            rows = catalogue.episodes()
+        self.waiting = sum(row.label == UNTRIAGED for row in rows)
+        briefs = {brief.origin.id: brief for brief in current(self._briefs())}
+        due = [r for r in rows if deserves(r.label, untriaged=self._wanted.untriaged)]
+        new = [r for r in due if r.id not in briefs and r.id not in self.refused]
+        for row in new:
+            try:
+                briefs[row.id] = self._brief(row)
+            except FlywheelError as error:
+                self.refused[row.id] = str(error)
+        worths = [
+            Worth(r.id, r.cluster, self._cost(briefs[r.id]), r.severity)
+            for r in due
+            if r.id in briefs
+        ]
+        weighed = [(briefs[w.episode], weight) for w, weight in in_order(worths)]
+        with Queue.open(self._out) as queue:
+            return sum(self._order(queue, brief, weight) for brief, weight in weighed)
+
+    def news(self) -> Iterator[Job]:
+        """Jobs that are done and were not given before, the oldest first."""
+        with Queue.open(self._out) as queue:
+            done = [job for job in queue.jobs(DONE) if job.id not in self._told]
+        for job in done:
+            self._told.add(job.id)
+            yield job
+
+    def _briefs(self) -> Iterator[Brief]:
+        for folder in iter_briefs(self._out / BRIEFS):
+            try:
+                yield read_brief(folder, verify=False)
+            except FlywheelError as error:
+                self.refused[folder.name] = str(error)
+
+    def _brief(self, row: EpisodeRow) -> Brief:
+        robot = load_robot(row.robot or '')
+        pack, sha256 = load_pack(self._wanted.pack or pack_for(robot.name))
+        known = read_failure(self._out / row.id, pack, robot)
+        made = compile_brief(known, pack, sha256, robot)
+        return read_brief(save_brief(self._out / BRIEFS, made.brief, made.files))
+
+    def _cost(self, brief: Brief) -> float:
+        pack, _ = load_pack(self._wanted.pack or brief.pack)
+        return pack.cause(brief.failure.cause).cost
+
+    def _order(self, queue: Queue, brief: Brief, weight: float) -> int:
+        wanted = self._wanted
+        generator = find_backend(wanted.backend) if wanted.backend else usual_backend(brief)
+        folder = self._out / BRIEFS / brief.id
+        return queue.add(job_orders(folder, generator, wanted.count, wanted.seed, round(weight)))

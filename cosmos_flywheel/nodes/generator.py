@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Failures of an output folder in, candidates out: `flywheel node generator`.
+
+Runs offline, on the machine that may work through the night. It looks into the folder when an
+episode is told and every few seconds, since what counts is what people say of episodes, which
+nobody publishes. Jobs lie in the folder's queue: whoever kills this node loses nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+
+from cosmos_flywheel.core.errors import FlywheelError
+from cosmos_flywheel.core.job import CLAIMED, DEAD, DONE, WAITING, Price
+from cosmos_flywheel.generate.backends import BACKENDS
+from cosmos_flywheel.generate.budget import Budget
+from cosmos_flywheel.generate.desk import Desk, Wanted
+from cosmos_flywheel.generate.order_work import OrderWork
+from cosmos_flywheel.generate.queue import Queue
+from cosmos_flywheel.generate.worker import Worker
+from cosmos_flywheel.msg import Candidate, FailureEpisode
+from cosmos_flywheel.nodes.board import CANDIDATE, EPISODE, EPISODE_QOS
+from cosmos_flywheel.nodes.convert import to_candidate
+from cosmos_flywheel.nodes.diagnostics import Diagnostics, Status
+from cosmos_flywheel.nodes.parameters import Parameter, Parameters
+from cosmos_flywheel.nodes.publish import Publisher
+from cosmos_flywheel.nodes.run import run_node
+from cosmos_flywheel.store.candidates import candidate_folder, read_candidate
+from cosmos_flywheel.store.files import storing
+
+USUAL = Wanted()
+MEGABYTE = 1_000_000
+END_S = 60.0
+"""The job that runs is given so long to end; a job that is left is done by the next worker."""
+PARAMETERS = (
+    Parameter('out', 'flywheel-out', 'folder of the episodes, and of briefs and candidates'),
+    Parameter('backend', '', 'who makes them; empty: sim or augment', choices=('', *BACKENDS)),
+    Parameter('pack', '', "domain pack or pack file; empty: the robot's"),
+    Parameter('count', USUAL.count, 'candidates of each failure', '', 1, 100_000),
+    Parameter('seed', USUAL.seed, 'of the first', '', 0, 2**32 - 1),
+    Parameter('untriaged', False, 'also of episodes that nobody has judged'),
+    Parameter('look_s', 5.0, 'between two looks into the folder', 's', 0.1, 3600.0),
+    Parameter('most_candidates', 0, 'of the whole queue; 0: as it is', '', 0, 10**9),
+    Parameter('most_gpu_s', 0.0, 'of the whole queue; 0: as it is', 's', 0.0, 1e9),
+    Parameter('most_disk_mb', 0.0, 'of the whole queue; 0: as it is', 'MB', 0.0, 1e9),
+)
+
+
+class Generator(Node):
+    """See the module."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__('generator', **options)
+        given = self._given = Parameters(self, PARAMETERS)
+        self._out = Path(given['out'])
+        with storing(self._out):
+            self._out.mkdir(parents=True, exist_ok=True)
+        budget = _budget(given)
+        if budget != Budget():
+            with Queue.open(self._out) as queue:
+                queue.set_budget(budget)
+        self._desk = Desk(self._out, _wanted(given))
+        self._worker_trouble = self._desk_trouble = ''
+        self._candidates = Publisher(self, Candidate, CANDIDATE, EPISODE_QOS)
+        self.create_subscription(FailureEpisode, EPISODE, self._take, EPISODE_QOS)
+        self._worker = Worker(self._out, OrderWork(), stay=True)
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(given['look_s'], self._look, clock=steady)
+        self._diagnostics = Diagnostics(self, '', self._status)
+
+    def close(self) -> None:
+        """Let the job that runs end, or leave it to the next worker."""
+        self._worker.stop()
+        self._thread.join(END_S)
+
+    def _work(self) -> None:
+        try:
+            self._worker.run()
+        except FlywheelError as error:
+            self._worker_trouble = f'the worker ended: {error}; start the node anew'
+
+    def _take(self, _: FailureEpisode) -> None:
+        """An episode is there: its label is what counts, and that is looked for."""
+        self._timer.reset()
+        self._look()
+
+    def _look(self) -> None:
+        try:
+            self._desk.look()
+            for job in self._desk.news():
+                self._tell(job.candidate_id or '', job.price)
+            self._desk_trouble = ''
+        except FlywheelError as error:
+            self._desk_trouble = str(error)
+
+    def _tell(self, candidate: str, price: Price) -> None:
+        folder = candidate_folder(self._out, candidate)
+        now_ns = self.get_clock().now().nanoseconds
+        self._candidates.publish(to_candidate(read_candidate(folder), folder, price, now_ns))
+
+    def _status(self) -> Status:
+        with Queue.open(self._out) as queue:
+            counts, ledger = queue.counts(), queue.ledger()
+            problems = [*queue.away().values()]
+            if queue.is_paused:
+                problems.append('the queue is paused; run: flywheel queue resume')
+        problems += filter(None, (self._worker_trouble, self._desk_trouble))
+        problems += [f'{name}: {why}' for name, why in sorted(self._desk.refused.items())]
+        if counts.get(DEAD):
+            problems.append(f'{counts[DEAD]} jobs came to nothing; see flywheel queue list')
+        told = f'{self._desk.waiting} episodes wait to be judged' if self._desk.waiting else ''
+        values = {
+            'waiting': counts.get(WAITING, 0),
+            'running': counts.get(CLAIMED, 0),
+            'done': counts.get(DONE, 0),
+            'dead': counts.get(DEAD, 0),
+            'episodes_untriaged': self._desk.waiting,
+            'published': self._candidates.sent,
+            'gpu_s': ledger.spent.gpu_s,
+            'cpu_s': ledger.spent.cpu_s,
+            'money': ledger.spent.money,
+        }
+        words = '; '.join(problems) or told or 'generating'
+        return Status('warn' if problems else 'ok', words, values)
+
+
+def _wanted(given: Parameters) -> Wanted:
+    names = ('count', 'backend', 'pack', 'untriaged', 'seed')
+    return Wanted(**{name: given[name] for name in names})
+
+
+def _budget(given: Parameters) -> Budget:
+    """Zero stands for no limit of this node's; one that `flywheel queue budget` set stays."""
+    return Budget(
+        gpu_s=given['most_gpu_s'] or None,
+        candidates=given['most_candidates'] or None,
+        disk_bytes=round(given['most_disk_mb'] * MEGABYTE) or None,
+    )
+
+
+def make_node(**options: Any) -> Generator:
+    """The node, as `flywheel node generator` runs it."""
+    return Generator(**options)
+
+
+if __name__ == '__main__':
+    sys.exit(run_node(make_node))

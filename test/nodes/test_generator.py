@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The generator node: what people call a failure becomes candidates, and nothing else does."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from order_maker import make_episode
+from playing import Told
+
+from cosmos_flywheel.generate.queue import Queue
+from cosmos_flywheel.nodes.board import CANDIDATE, EPISODE_QOS
+from cosmos_flywheel.store.candidates import candidate_folder, iter_candidates, read_candidate
+from cosmos_flywheel.store.catalogue import Catalogue, rebuild
+
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(240)]
+COUNT = 3
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An output folder with one episode that nobody has judged."""
+    make_episode(tmp_path / 'out')
+    rebuild(tmp_path / 'out')
+    return tmp_path / 'out'
+
+
+@pytest.fixture
+def generator(graph, out):
+    """Starts the node beside that folder."""
+
+    def start():
+        return graph.start('generator', out=str(out), count=COUNT, look_s=0.2)
+
+    return start
+
+
+@pytest.fixture
+def told(graph):
+    """Diagnostics, and candidates as they are published."""
+    from cosmos_flywheel.msg import Candidate
+
+    heard = Told(graph)
+    heard.candidates = []
+    heard.node.create_subscription(
+        Candidate, f'/{CANDIDATE}', heard.candidates.append, EPISODE_QOS
+    )
+    return heard
+
+
+def judge(out: Path, label: str) -> None:
+    with Catalogue.open(out) as catalogue:
+        (row,) = catalogue.episodes()
+        catalogue.label(row.id, label, reviewer='ann')
+
+
+def test_only_a_judged_failure_becomes_candidates_and_each_is_told_once(
+    graph, told, generator, out
+):
+    process = generator()
+    told.until_says('generator', '1 episodes wait to be judged')
+    assert not told.candidates
+    assert not list(iter_candidates(out))
+
+    judge(out, 'failure')
+    graph.until(lambda: len(told.candidates) == COUNT, 'the candidates')
+    for message in told.candidates:
+        manifest = read_candidate(candidate_folder(out, message.id), verify=True)
+        assert message.video_sha256 == manifest['video']['sha256']
+        assert message.episode == manifest['episode']
+        assert message.cell == [f'{a}={v}' for a, v in manifest['variation']['cell'].items()]
+        assert message.cpu_time_s > 0
+    assert len({message.id for message in told.candidates}) == COUNT
+    graph.until(lambda: told.values['generator'].get('done') == str(COUNT), 'its figures')
+    assert told.values['generator']['published'] == str(COUNT)
+    assert process.stop() == 0
+
+
+def test_what_is_no_failure_is_left_alone(graph, told, generator, out):
+    judge(out, 'false_alarm')
+    generator()
+    graph.until(lambda: told.words('generator') == 'generating', 'the node')
+    assert told.values['generator']['waiting'] == '0'
+    assert not list(iter_candidates(out))
+
+
+def test_a_killed_node_goes_on_where_it_was(graph, told, generator, out):
+    judge(out, 'failure')
+    process = generator()
+    graph.until(lambda: told.candidates, 'the first candidate')
+    process.send(signal.SIGKILL)
+    process.wait()
+    generator()
+    graph.until(
+        lambda: (
+            {m.id for m in told.candidates} == {f.name for f in iter_candidates(out)}
+            and len(list(iter_candidates(out))) == COUNT
+        ),
+        'all candidates',
+    )
+    with Queue.open(out) as queue:
+        assert queue.counts() == {'done': COUNT}
+        assert len({job.candidate_id for job in queue.jobs()}) == COUNT
