@@ -45,6 +45,17 @@ def order(pushed):
     return make
 
 
+def first_met(order_of):
+    """What is made of the first seed whose order can be met: not every scene can be saved."""
+    refusals = []
+    for seed in range(8):
+        try:
+            return SIM.make(order_of(seed))
+        except ConfigError as error:
+            refusals.append(str(error))
+    raise AssertionError(refusals)
+
+
 def label_of(made):
     return json.loads(made.truth['label.json'])
 
@@ -79,7 +90,7 @@ def test_after_a_recovery_the_task_is_done(order, pushed):
         speed=tuple(np.multiply(nominal.speed, 10)),
         acceleration=tuple(np.multiply(nominal.acceleration, 10)),
     )
-    made = SIM.make(order(recovery, envelope=reach))
+    made = first_met(lambda seed: order(recovery, seed, envelope=reach))
     label = label_of(made)
     assert 'the task ends well' in made.notes[0]
     assert made.commands.source == 'expert'
