@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from playing import ROBOT, has_picture, stamp_ns
 
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.capture.analysis import Analysis
@@ -16,11 +18,18 @@ from cosmos_flywheel.capture.harvest import Plan, harvest
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.kept import gather
 from cosmos_flywheel.capture.model import load_judge
+from cosmos_flywheel.core.types import ChannelScore
 from cosmos_flywheel.store.episodes import iter_episodes
 from cosmos_flywheel.store.robots import load_robot
 
-pytestmark = [pytest.mark.ros, pytest.mark.timeout(200)]
-ROBOT = 'mujoco_push'
+pytestmark = [pytest.mark.ros, pytest.mark.timeout(290)]
+TRIES = 3
+LATEST_S = 0.2
+"""A message that is said later than this makes the play another one."""
+Scores = dict[int, dict[str, ChannelScore]]
+"""By stamp and channel."""
+Start = Callable[[str], list]
+"""Starts the processes of a namespace."""
 
 
 @pytest.fixture
@@ -28,8 +37,8 @@ def bag(root: Path) -> Path:
     return root / 'demo' / 'bags' / 'mujoco_push_faults' / 'bags' / 'push_1104'
 
 
-def play(graph, node, bag: Path, namespace: str = '', listeners: int = 2) -> None:
-    """Publish a bag's messages in real time, bytes unchanged."""
+def play(graph, node, bag: Path, namespace: str, listeners: int) -> float:
+    """Publish a bag's messages in real time, bytes unchanged; by how much the latest came late."""
     from cosmos_flywheel.nodes.streams import message_class
 
     with open_bag(bag) as source:
@@ -45,20 +54,22 @@ def play(graph, node, bag: Path, namespace: str = '', listeners: int = 2) -> Non
     # A listener is counted a little before it hears.
     settled = time.monotonic() + 1.0
     graph.until(lambda: time.monotonic() > settled, 'a second')
-    begin = time.monotonic()
+    begin, late_s = time.monotonic(), 0.0
     for message in messages:
         wait_s = (message.log_ns - messages[0].log_ns) / 1e9 - (time.monotonic() - begin)
+        late_s = max(late_s, -wait_s)
         if wait_s > 0:
             time.sleep(wait_s)
         speakers[message.topic].publish(bytes(message.data))
         graph._executor.spin_once(timeout_sec=0)
+    return late_s
 
 
-def harvested(bag: Path, model: Path) -> dict[int, dict[str, float]]:
+def harvested(bag: Path, model: Path) -> Scores:
     with open_bag(bag) as source:
         analysis = Analysis(source, load_robot(ROBOT), load_judge(model), CaptureSettings())
         return {
-            m.tick.stamp_ns: {c.name: c.score for c in analysis.scorer.score(m).channels}
+            m.tick.stamp_ns: {c.name: c for c in analysis.scorer.score(m).channels}
             for m in analysis.moments()
         }
 
@@ -67,18 +78,59 @@ def episodes_of(out: Path) -> list[dict]:
     return [json.loads((f / 'manifest.json').read_text()) for f in iter_episodes(out)]
 
 
-def test_the_recorder_captures_what_a_harvest_captures(graph, root, bag, tmp_path):
+def play_in_time(graph, node, bag: Path, expected: Scores, start: Start, need, listeners: int):
+    """Start nodes and play to them; once more where alarms rest on predictions that came late.
+
+    A machine that is overloaded predicts late, and a picture without a prediction has no score.
+    """
+    from cosmos_flywheel.msg import AnomalyScore
+
+    for number in range(TRIES):
+        namespace, scores = f'/try_{number}', {}
+        processes = start(namespace)
+
+        def take(message, scores=scores):
+            scores[stamp_ns(message)] = message
+
+        node.create_subscription(AnomalyScore, f'{namespace}/flywheel/score', take, 1000)
+        late_s = play(graph, node, bag, namespace, listeners)
+        graph.until(lambda scores=scores: len(scores) >= len(expected) - 5, 'scores of all ticks')
+        if late_s <= LATEST_S and not came_late(scores, expected):
+            return namespace, scores, processes
+        for process in processes:
+            process.stop()
+    return need('ros', f'this machine is too busy to play in time, {TRIES} times in a row')
+
+
+def came_late(scores, expected: Scores) -> bool:
+    alarmed = [ns for ns, channels in expected.items() if channels['picture'].alarm]
+    return not all(ns in scores and has_picture(scores[ns]) for ns in alarmed)
+
+
+def test_the_recorder_captures_what_a_harvest_captures(graph, root, bag, tmp_path, need):
     from cosmos_flywheel.msg import FailureEpisode
     from cosmos_flywheel.nodes.board import EPISODE_QOS
 
-    model, out = root / 'demo' / 'model', tmp_path / 'live'
-    for name in ('predictor', 'monitor'):
-        graph.start(name, robot=ROBOT, models=[str(model)])
-    recorder = graph.start('recorder', robot=ROBOT, out=str(out))
-    node = graph.node()
-    told = []
-    node.create_subscription(FailureEpisode, '/flywheel/episode', told.append, EPISODE_QOS)
-    play(graph, node, bag, listeners=3)
+    model = root / 'demo' / 'model'
+    node, told = graph.node(), {}
+
+    def start(namespace: str):
+        told[namespace], topic = [], f'{namespace}/flywheel/episode'
+        node.create_subscription(FailureEpisode, topic, told[namespace].append, EPISODE_QOS)
+        words = '-r', f'__ns:={namespace}'
+        out = str(tmp_path / namespace[1:])
+        return [
+            graph.start('recorder', *words, robot=ROBOT, out=out),
+            *(
+                graph.start(name, *words, robot=ROBOT, models=[str(model)])
+                for name in ('predictor', 'monitor')
+            ),
+        ]
+
+    namespace, _, (recorder, *_) = play_in_time(
+        graph, node, bag, harvested(bag, model), start, need, listeners=3
+    )
+    out, told = tmp_path / namespace[1:], told[namespace]
     graph.until(lambda: told, 'an episode')
     assert recorder.stop() == 0
     (live,) = episodes_of(out)
@@ -109,31 +161,23 @@ def test_the_recorder_captures_what_a_harvest_captures(graph, root, bag, tmp_pat
     assert len(session.times_s) == live['clip']['messages']['/flywheel/score']
 
 
-@pytest.mark.parametrize('namespace', ['', '/r1'])
-def test_live_scores_are_those_of_a_harvest(graph, root, bag, namespace):
-    from cosmos_flywheel.msg import AnomalyScore
-
+def test_live_scores_are_those_of_a_harvest(graph, root, bag, need):
     model = root / 'demo' / 'model'
-    words = ['-r', f'__ns:={namespace}'] if namespace else []
-    for name in ('predictor', 'monitor'):
-        graph.start(name, *words, robot=ROBOT, models=[str(model)])
-    node = graph.node()
-    scores = {}
-
-    def take(message):
-        stamp = message.header.stamp
-        scores[stamp.sec * 10**9 + stamp.nanosec] = message
-
-    node.create_subscription(AnomalyScore, f'{namespace}/flywheel/score', take, 1000)
-    play(graph, node, bag, namespace)
     expected = harvested(bag, model)
-    graph.until(lambda: len(scores) >= len(expected) - 5, 'scores of all ticks')
+
+    def start(namespace: str):
+        return [
+            graph.start(name, '-r', f'__ns:={namespace}', robot=ROBOT, models=[str(model)])
+            for name in ('predictor', 'monitor')
+        ]
+
+    _, scores, _ = play_in_time(graph, graph.node(), bag, expected, start, need, listeners=2)
     assert set(scores) <= set(expected)
     compared = 0
-    for stamp_ns, message in scores.items():
+    for ns, message in scores.items():
         assert message.level == 'local'
         for channel in message.channels:
-            wanted = expected[stamp_ns][channel.name]
+            wanted = expected[ns][channel.name].score
             if channel.name in ('picture', 'state') and np.isnan(channel.score):
                 continue  # a busy machine: the prediction did not come in time
             compared += channel.name == 'picture'

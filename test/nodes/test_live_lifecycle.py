@@ -141,7 +141,7 @@ def test_what_may_change_while_it_runs_takes_effect(graph, told, root, bag):
         return result
 
     assert give('overlay_width_px', 100).successful
-    graph.until(lambda: widths[-1] == 300, 'a narrower overlay')
+    graph.until(lambda: widths[-1:] == [300], 'a narrower overlay')
     assert 'Min: 80' in give('overlay_width_px', 8).reason
     assert not give('patience_s', 1.0).successful
     told.more_scores()

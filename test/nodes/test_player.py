@@ -45,6 +45,8 @@ def test_every_byte_comes_in_order_and_the_clock_is_that_of_the_recording(graph,
     graph.until(lambda: not player.runs, 'the end of the bag')
     assert player.wait() == 0
     with open_bag(bag) as source:
+        count = len(list(source.messages(set(topics))))
+        graph.until(lambda: clock and len(messages) >= count, 'what was said last')
         for topic in topics:
             sent = [bytes(m.data) for m in source.messages({topic})]
             got = [m.data for m in messages if m.topic == topic]
