@@ -16,12 +16,19 @@ from urllib.parse import urlsplit
 
 from cosmos_flywheel.cli.table import printable
 from cosmos_flywheel.core.errors import ConfigError
-from cosmos_flywheel.travel.fetch import Tally, fetch
+from cosmos_flywheel.travel.fetch import (
+    FIRST_WAIT_S,
+    LONGEST_WAIT_S,
+    WATCH_S,
+    Tally,
+    fetch,
+)
+from cosmos_flywheel.travel.folder import SharedFolder, push
 from cosmos_flywheel.travel.http_source import HttpSource
 from cosmos_flywheel.travel.inbox import Inbox
 from cosmos_flywheel.travel.limit import Limit
 from cosmos_flywheel.travel.outbox import Outbox
-from cosmos_flywheel.travel.parcel import Source
+from cosmos_flywheel.travel.parcel import AwayError, Source
 from cosmos_flywheel.travel.policy import LOOPBACK, load_policy
 from cosmos_flywheel.travel.serve import TravelServer
 from cosmos_flywheel.travel.token import read_token
@@ -44,6 +51,8 @@ def add_parser(subparsers: Any) -> None:
     _add_show(actions)
     _add_serve(actions)
     _add_fetch(actions)
+    _add_push(actions)
+    _add_pull(actions)
     parser.set_defaults(run=run)
 
 
@@ -75,6 +84,19 @@ def _add_fetch(actions: Any) -> None:
     _add_inbox(parser)
     _add_token(parser)
     parser.add_argument('--ca', type=Path, help="the robot's certificate, or who signed it")
+
+
+def _add_push(actions: Any) -> None:
+    parser = _add(actions, 'push', _push, 'at the robot: lay episodes into a shared folder')
+    _add_outbox(parser)
+    parser.add_argument('url', metavar='URL', help='file:///mnt/share, s3://bucket/robots')
+    parser.add_argument('--watch', action='store_true', help='go on, for days if need be')
+
+
+def _add_pull(actions: Any) -> None:
+    parser = _add(actions, 'pull', _pull, 'at the workstation: take what lies in a shared folder')
+    parser.add_argument('url', metavar='URL', help='that of `flywheel travel push`')
+    _add_inbox(parser)
 
 
 def _add(
@@ -138,6 +160,28 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _fetch(args: argparse.Namespace) -> int:
     return _take(args, HttpSource(args.url, read_token(args.token_file), args.ca))
+
+
+def _push(args: argparse.Namespace) -> int:
+    outbox, ended, problem, wait_s = _outbox(args), _ended(), '', FIRST_WAIT_S
+    with outbox.held():
+        while True:
+            try:
+                arrived, laid = push(outbox, args.url, _say)
+                print(f'{arrived} arrived; {laid} laid down', flush=True)
+                problem, wait_s = '', FIRST_WAIT_S
+            except AwayError as error:
+                if not args.watch:
+                    raise
+                if str(error) != problem:
+                    _say(f'{error}; trying again')
+                problem, wait_s = str(error), min(2 * wait_s, LONGEST_WAIT_S)
+            if not args.watch or ended.wait(wait_s if problem else WATCH_S):
+                return 0
+
+
+def _pull(args: argparse.Namespace) -> int:
+    return _take(args, SharedFolder(args.url))
 
 
 def _take(args: argparse.Namespace, source: Source) -> int:
