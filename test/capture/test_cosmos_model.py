@@ -30,7 +30,7 @@ from cosmos_flywheel.core.trust import Reseeded, Trust, trust_of
 from cosmos_flywheel.engines import CosmosSettings
 from cosmos_flywheel.engines.card import cards_here
 from cosmos_flywheel.engines.cosmos import canvas
-from cosmos_flywheel.engines.cosmos import runtime as runtimes
+from cosmos_flywheel.engines.cosmos import opened as runtimes
 from cosmos_flywheel.engines.cosmos.causal.manifest import Embodiment, Manifest
 from cosmos_flywheel.store.robots import load_robot
 

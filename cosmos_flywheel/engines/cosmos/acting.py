@@ -25,6 +25,7 @@ from cosmos_flywheel.engines.base import (
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
 
 if TYPE_CHECKING:
+    from cosmos_flywheel.engines.cosmos.actor import Actor
     from cosmos_flywheel.engines.cosmos.runtime import Runtime
 
 WITHOUT_WIDTH = ('libero', 'hand_pose')
@@ -68,7 +69,7 @@ class Acting:
         self._check_spacing([one.stamp_ns for one in observations])
         canvases = np.stack([self._canvas(o, k) for k, o in enumerate(observations)])
         begins = range(0, count, chunk)
-        actor, seed = self.runtime.actor, self._seed(seed)
+        actor, seed = self._actor(), self._seed(seed)
         parts = [
             actor.infer(canvases[at : at + chunk + 1], seed + index)
             for index, at in enumerate(begins)
@@ -83,7 +84,7 @@ class Acting:
         self._require(POLICY)
         canvas = self._canvas(observation, 0)
         model = self.model if not task else replace(self.model, task=task)
-        pictures, rows = self.runtime.actor.propose(canvas, model, self._seed(seed))
+        pictures, rows = self._actor().propose(canvas, model, self._seed(seed))
         ticks = np.arange(1, len(rows) + 1) * round(NS / self.model.clock_hz)
         estimate = self._estimate(observation, observation.stamp_ns + ticks, rows)
         return Proposal(estimate, self.model.view.part(pictures, self.spec.size))
@@ -94,6 +95,12 @@ class Acting:
         commands, poses = self.model.actions.commands(observation.state, rows)
         valid = np.abs(rows).max(1) <= REACH
         return ActionEstimate(ActionChunk(stamps_ns, commands), valid, rows, poses)
+
+    def _actor(self) -> Actor:
+        runtime = self.runtime  # which says it if torch is missing
+        from cosmos_flywheel.engines.cosmos.actor import Actor
+
+        return Actor(runtime)
 
     def _require(self, mode: str) -> None:
         if mode not in self.spec.modes:

@@ -6,9 +6,6 @@ They are made when they are first asked for, and share all weights with forward 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,30 +16,25 @@ from cosmos_flywheel.core.types import Picture, Vector
 from cosmos_flywheel.engines.base import INVERSE_DYNAMICS, POLICY
 from cosmos_flywheel.engines.cosmos.dims import GROUP
 from cosmos_flywheel.engines.cosmos.loop import Loop, Task
+from cosmos_flywheel.engines.cosmos.memory import enough_memory
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
-from cosmos_flywheel.engines.cosmos.prefill import Text
+from cosmos_flywheel.engines.cosmos.runtime import Runtime, Steps
+from cosmos_flywheel.engines.cosmos.texts import texts_of
 from cosmos_flywheel.engines.cosmos.vae import Stream
-
-if TYPE_CHECKING:
-    from cosmos_flywheel.engines.cosmos.runtime import Runtime, Steps
-
-Texts = Callable[[CosmosModel], tuple[Text, ...]]
-Made = dict[str, 'tuple[str, Loop, Steps]']
-"""By mode, the newest task, and the loop that was made for it."""
 
 
 class Actor:
     """Every call waits for its answer.
 
     Args:
-        runtime: whose weights and device are used.
-        texts: of a model's own task.
-        made: what earlier actors of the runtime made; new loops are put there.
+        runtime: whose weights and device are used; what its earlier actors made is there.
 
     """
 
-    def __init__(self, runtime: Runtime, texts: Texts, made: Made) -> None:
-        self._runtime, self._texts, self._made = runtime, texts, made
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._made: dict[str, tuple[str, Loop, Steps]] = runtime.acting
+        """By mode, the newest task, and the loop that was made for it."""
 
     def infer(self, pictures: NDArray[np.uint8], seed: int) -> Vector:
         """Rows (T, width) in model space of what was done between pictures (T + 1, H, W, 3).
@@ -76,8 +68,6 @@ class Actor:
         return self._runtime.pictures(loop.latents()), rows
 
     def _run(self, loop: Loop, steps: Steps, given: Tensor, seed: int) -> Vector:
-        from cosmos_flywheel.engines.cosmos.runtime import enough_memory
-
         with enough_memory('predicting', self._runtime.model), torch.no_grad():
             loop.begin(given, None, loop.draw(seed))
             steps.run()
@@ -96,13 +86,11 @@ class Actor:
         if kept is not None and kept[0] == model.task:
             return kept[1:]
         own = self._runtime.loop
-        texts = own.texts if model.task == self._runtime.model.task else self._texts(model)
+        texts = own.texts if model.task == self._runtime.model.task else texts_of(model)
         like = own.task
         task = Task(
             mode, like.latent, like.actions, like.width, like.domain, like.fps, like.guidance
         )
-        from cosmos_flywheel.engines.cosmos.runtime import enough_memory
-
         with enough_memory('recording the steps', self._runtime.model), torch.no_grad():
             loop = Loop(own.generation, task, texts, own.schedule)
             frames = 1 if loop.task.moves else like.latent[0]

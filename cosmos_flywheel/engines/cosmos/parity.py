@@ -68,7 +68,7 @@ def _latents(model: CosmosModel, asked: Sequence[tuple[Picture, Vector]]) -> Ten
     """(chunks, 48, T, h, w) in float32 on the host, all but the given first latent frame."""
     import torch
 
-    from cosmos_flywheel.engines.cosmos.runtime import close_all, runtime_of
+    from cosmos_flywheel.engines.cosmos.opened import close_all, runtime_of
 
     try:
         runtime = runtime_of(model)

@@ -1,18 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model of Cosmos on one device: the tower, the autoencoder and the text, made once, then asked.
-
-Runtimes are shared by all sessions of a process that ask alike, since a robot's feed begins anew
-more often than a tower of 14 GB can be loaded.
-"""
+"""A model of Cosmos on one device: tower, autoencoder and text, made once, then asked."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,35 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cosmos_flywheel.core.errors import EngineError
-from cosmos_flywheel.core.lineage import config_hash
 from cosmos_flywheel.core.types import Picture, Vector
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS
-from cosmos_flywheel.engines.cosmos.actor import Actor, Made
-from cosmos_flywheel.engines.cosmos.caption import action_caption, token_ids
-from cosmos_flywheel.engines.cosmos.causal.settings import StreamSettings
-from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
 from cosmos_flywheel.engines.cosmos.cuda import (
     GraphLoop,
     GraphVae,
     channels_last,
     compiled_layer,
     compiled_passes,
-    limit_memory,
-    require_cuda,
     to_float8,
 )
 from cosmos_flywheel.engines.cosmos.generation import Generation
 from cosmos_flywheel.engines.cosmos.loop import Loop, Task
+from cosmos_flywheel.engines.cosmos.memory import enough_memory
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
 from cosmos_flywheel.engines.cosmos.prefill import Text
 from cosmos_flywheel.engines.cosmos.sampler import make_schedule
-from cosmos_flywheel.engines.cosmos.sums import cache_folder
-from cosmos_flywheel.engines.cosmos.text_shelf import prompt_text
 from cosmos_flywheel.engines.cosmos.vae import PLAIN, Stream, Vae
-
-MOST_OPEN = 2
-"""Runtimes kept: the two tiers of a ladder."""
-_open: OrderedDict[str, Runtime] = OrderedDict()
 
 
 class Steps(Protocol):
@@ -115,7 +95,8 @@ class Runtime:
             self.graphs = GraphVae(self.vae, canvas.size, self.latent)
         self._uses_graphs = uses_graphs
         self.steps = self.steps_over(self.loop)
-        self._acting: Made = {}
+        self.acting: dict[str, Any] = {}
+        """What `actor.py` made of this one."""
 
     def foretell(self, picture: Picture, rows: Vector, seed: int) -> Tensor:
         """Latents (1, 48, T, h, w) of a chunk.
@@ -139,11 +120,6 @@ class Runtime:
                     "checkpoint's files"
                 )
             return latents
-
-    @property
-    def actor(self) -> Actor:
-        """Who answers the modes that predict actions."""
-        return Actor(self, _texts, self._acting)
 
     def first(self, picture: Picture) -> Tensor:
         """The clean latent (1, 48, 1, h, w) that a chunk from this picture begins with."""
@@ -213,130 +189,6 @@ class Runtime:
         return latent[..., : self.latent[1], : self.latent[2]]
 
 
-def runtime_of(model: CosmosModel) -> Runtime:
-    """The process' runtime of a model, made on the first call.
-
-    Raises:
-        EngineError: torch sees no GPU where one is asked for, the checkpoint is not the one that
-            the model names, or something does not fit.
-
-    """
-    kept = {'back_end': model.settings.back_end, 'duty': model.settings.duty}
-    key = config_hash({**kept, 'model': _plainly(model).sha256})
-    if key not in _open:
-        while len(_open) >= MOST_OPEN:
-            _open.popitem(last=False)
-        _open[key] = _make(model)
-    _open.move_to_end(key)
-    return _open[key]
-
-
-def _plainly(model: CosmosModel) -> CosmosModel:
-    """The same but for what is the session's affair."""
-    settings = model.settings
-    return model.with_settings(seed=0, seeds=1, stride=settings.chunk, residual='frames')
-
-
-def close_all() -> None:
-    """Give back what all runtimes hold."""
-    _open.clear()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _make(model: CosmosModel) -> Runtime:
-    settings = model.settings
-    uses_graphs = settings.back_end in ('cuda', 'tensorrt') or (
-        settings.back_end == 'auto' and torch.cuda.is_available()
-    )
-    if uses_graphs:
-        require_cuda()
-    if settings.memory_gb and torch.cuda.is_available():
-        limit_memory(settings.memory_gb)
-    if not model.checkpoint.is_dir():
-        raise EngineError(
-            f'{model.checkpoint}: the checkpoint {model.commit} is not there; link it with '
-            f'`ln -sfn CHECKPOINT {model.checkpoint}`, or get it with `flywheel engine pull`'
-        )
-    model.verify()
-    with enough_memory('loading the tower', model), torch.no_grad():
-        return _kind(model)(model, _load(model), uses_graphs=uses_graphs)
-
-
-def _kind(model: CosmosModel) -> type[Runtime]:
-    if not isinstance(model.settings, StreamSettings):
-        return Runtime
-    from cosmos_flywheel.engines.cosmos.causal.runtime import StreamRuntime
-
-    return StreamRuntime
-
-
-def _load(model: CosmosModel) -> Weights:
-    device, dtype = _where(model)
-    checkpoint = Checkpoint(model.checkpoint, model.commit)
-    texts = _texts(model)
-    generation = _generation(model, checkpoint, device, dtype)
-    vae = Vae.load(checkpoint.vae(device, dtype), checkpoint.vae_dims)
-    return Weights(generation, vae, texts)
-
-
-def _generation(model: CosmosModel, checkpoint: Checkpoint, device: str, dtype: Any) -> Generation:
-    if model.settings.back_end == 'tensorrt':
-        from cosmos_flywheel.engines.tensorrt.back_end import engine_tower
-
-        return engine_tower(model)
-    return _shared(model) or Generation.load(
-        checkpoint.transformer(device, dtype), checkpoint.dims
-    )
-
-
-def _shared(model: CosmosModel) -> Generation | None:
-    """The tower of a runtime that is open with the same checkpoint and precision."""
-    for other in _open.values():
-        of_torch = other.model.settings.back_end != 'tensorrt'
-        same = of_torch and other.model.files == model.files
-        if same and other.model.settings.precision == model.settings.precision:
-            return other.generation
-    return None
-
-
-def _captions(model: CosmosModel) -> list[str]:
-    settings = model.settings
-    caption = action_caption(
-        model.task,
-        model.view.point,
-        1 + settings.chunk,
-        model.clock_hz,
-        model.view.canvas.size,
-    )
-    return [caption] if settings.guidance == 1 else [caption, '']
-
-
-def _texts(model: CosmosModel) -> tuple[Text, ...]:
-    """Of a model's task, and with guidance above 1 of the empty prompt."""
-    checkpoint = Checkpoint(model.checkpoint, model.commit)
-    device, dtype = _where(model)
-    with enough_memory('reading the caption', model), torch.no_grad():
-        return tuple(_text(model, checkpoint, words, device, dtype) for words in _captions(model))
-
-
-def _where(model: CosmosModel) -> tuple[str, torch.dtype]:
-    """Device and type of all but the quantised."""
-    wide = model.settings.precision == 'fp32'
-    return (
-        'cuda' if torch.cuda.is_available() else 'cpu',
-        torch.float32 if wide else torch.bfloat16,
-    )
-
-
-def _text(model: CosmosModel, checkpoint: Checkpoint, words: str, device: str, dtype: Any) -> Text:
-    ids = torch.tensor(token_ids(model.checkpoint, words), dtype=torch.long)
-    shelf: Path = cache_folder() / 'text'
-    text = prompt_text(shelf, checkpoint, ids, device, dtype)
-    bucket = model.settings.bucket
-    return text.padded(bucket) if bucket else text
-
-
 def _is_packed(generation: Generation) -> bool:
     return isinstance(generation.layers[0]['qkv'], tuple)
 
@@ -344,21 +196,3 @@ def _is_packed(generation: Generation) -> bool:
 def _wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-@contextmanager
-def enough_memory(what: str, model: CosmosModel) -> Iterator[None]:
-    """Turn what torch says when memory is used up into words with a remedy."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        free = ''
-        if torch.cuda.is_available():
-            left, whole = torch.cuda.mem_get_info()
-            free = f' ({left / 1e9:.1f} of {whole / 1e9:.1f} GB were free)'
-        limit = model.settings.memory_gb
-        more = f', a memory_gb above {limit:g}' if limit and math.isfinite(limit) else ''
-        raise EngineError(
-            f'{model.settings.level}: the GPU has not enough memory while {what}{free}; take '
-            f'precision fp8, tier 256{more}, or end what else uses the card'
-        ) from error

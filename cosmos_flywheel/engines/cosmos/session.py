@@ -352,7 +352,7 @@ class Cosmos(Acting):
 
 def _runtime_of(model: CosmosModel) -> Any:
     try:
-        from cosmos_flywheel.engines.cosmos.runtime import runtime_of
+        from cosmos_flywheel.engines.cosmos.opened import runtime_of
     except ImportError as error:
         raise EngineError(
             f'engine {model.settings.level} needs torch: install one for the CUDA of this '

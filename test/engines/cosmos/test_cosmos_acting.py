@@ -25,7 +25,7 @@ from cosmos_flywheel.engines.base import (  # noqa: E402
     POLICY,
 )
 from cosmos_flywheel.engines.cosmos import canvas  # noqa: E402
-from cosmos_flywheel.engines.cosmos import runtime as runtimes  # noqa: E402
+from cosmos_flywheel.engines.cosmos import opened as runtimes  # noqa: E402
 from cosmos_flywheel.engines.cosmos.actions import ActionMap  # noqa: E402
 from cosmos_flywheel.engines.cosmos.dims import VaeDims  # noqa: E402
 from cosmos_flywheel.engines.cosmos.model import CosmosModel  # noqa: E402

@@ -16,7 +16,7 @@ from tiny_cosmos import write_checkpoint  # noqa: E402
 
 from cosmos_flywheel.core.errors import ConfigError, EngineError  # noqa: E402
 from cosmos_flywheel.core.types import ActionChunk, Observation  # noqa: E402
-from cosmos_flywheel.engines.cosmos import runtime as runtimes  # noqa: E402
+from cosmos_flywheel.engines.cosmos import opened as runtimes  # noqa: E402
 from cosmos_flywheel.engines.cosmos.actions import ActionMap  # noqa: E402
 from cosmos_flywheel.engines.cosmos.model import LINK, CosmosModel  # noqa: E402
 from cosmos_flywheel.engines.cosmos.session import Cosmos  # noqa: E402

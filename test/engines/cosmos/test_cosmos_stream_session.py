@@ -21,7 +21,7 @@ from cosmos_flywheel.core.errors import EngineError  # noqa: E402
 from cosmos_flywheel.core.types import ActionChunk, Observation  # noqa: E402
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS  # noqa: E402
 from cosmos_flywheel.engines.cosmos import canvas  # noqa: E402
-from cosmos_flywheel.engines.cosmos import runtime as runtimes  # noqa: E402
+from cosmos_flywheel.engines.cosmos import opened as runtimes  # noqa: E402
 from cosmos_flywheel.engines.cosmos.actions import ActionMap  # noqa: E402
 from cosmos_flywheel.engines.cosmos.causal.manifest import KEY, Embodiment, Manifest  # noqa: E402
 from cosmos_flywheel.engines.cosmos.causal.session import CosmosStream  # noqa: E402

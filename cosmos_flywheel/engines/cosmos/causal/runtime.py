@@ -20,7 +20,8 @@ from cosmos_flywheel.engines.cosmos.causal.settings import StreamSettings
 from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
 from cosmos_flywheel.engines.cosmos.dims import GROUP
 from cosmos_flywheel.engines.cosmos.loop import Task
-from cosmos_flywheel.engines.cosmos.runtime import Runtime, Weights, enough_memory
+from cosmos_flywheel.engines.cosmos.memory import enough_memory
+from cosmos_flywheel.engines.cosmos.runtime import Runtime, Weights
 from cosmos_flywheel.engines.cosmos.vae import Stream
 
 
