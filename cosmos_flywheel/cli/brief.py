@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
+from cosmos_flywheel.cli.actions import OUT
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.contract import Robot
@@ -23,7 +24,7 @@ from cosmos_flywheel.generate.commands import nominal_paths
 from cosmos_flywheel.generate.failure import Known, read_failure
 from cosmos_flywheel.generate.reasoner import ask_caption
 from cosmos_flywheel.generate.worth import Worth, deserves, in_order, require_worth
-from cosmos_flywheel.store.briefs import DOCUMENT, adopt, read_brief, save_brief
+from cosmos_flywheel.store.briefs import BRIEFS, DOCUMENT, adopt, read_brief, save_brief
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
 from cosmos_flywheel.store.connection import CATALOGUE
 from cosmos_flywheel.store.episodes import MANIFEST, iter_episodes, read_episode
@@ -31,8 +32,6 @@ from cosmos_flywheel.store.packs import load_pack, pack_for
 from cosmos_flywheel.store.records import EpisodeRow
 from cosmos_flywheel.store.robots import load_robot
 
-OUT = Path('flywheel-out')
-BRIEFS = 'briefs'
 REFUSED_CODE = 1
 """Of some episodes no brief could be made."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cosmos_flywheel.cli.actions import add_action, add_folder, run
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.generate.sheet import draw_sheet
@@ -21,7 +22,6 @@ from cosmos_flywheel.store.candidates import (
 )
 from cosmos_flywheel.store.files import storing, write_bytes
 
-OUT = Path('flywheel-out')
 SHEET = 'candidates.png'
 ON_A_SHEET = 24
 
@@ -34,14 +34,14 @@ def add_parser(subparsers: Any) -> None:
         description='Lists and shows the candidates of an output folder.',
     )
     actions = parser.add_subparsers(metavar='ACTION', required=True)
-    listing = _add(actions, 'list', _list, 'a table of candidates')
-    _add_folder(listing)
+    listing = add_action(actions, 'list', _list, 'a table of candidates')
+    add_folder(listing)
     listing.add_argument('--json', action='store_true', help='the manifests as JSON')
-    showing = _add(actions, 'show', _show, 'all that is known of one candidate')
+    showing = add_action(actions, 'show', _show, 'all that is known of one candidate')
     showing.add_argument('id', metavar='ID', help="a candidate's id, or how it begins")
-    _add_folder(showing)
-    sheet = _add(actions, 'sheet', _sheet, 'draw them side by side as one picture')
-    _add_folder(sheet)
+    add_folder(showing)
+    sheet = add_action(actions, 'sheet', _sheet, 'draw them side by side as one picture')
+    add_folder(sheet)
     sheet.add_argument(
         '-n', type=int, default=ON_A_SHEET, help='at most so many (default: %(default)s)'
     )
@@ -52,31 +52,6 @@ def add_parser(subparsers: Any) -> None:
         one.add_argument('--brief', help='only those of this brief')
         one.add_argument('--backend', help='only those of this generator')
     parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; returns the exit code."""
-    code: int = args.action(args)
-    return code
-
-
-def _add(
-    actions: Any, name: str, action: Callable[[argparse.Namespace], int], what: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=what, description=what)
-    parser.set_defaults(action=action)
-    return parser
-
-
-def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        'out',
-        nargs='?',
-        type=Path,
-        default=OUT,
-        metavar='DIR',
-        help='the output folder of a harvest (default: %(default)s)',
-    )
 
 
 def _list(args: argparse.Namespace) -> int:

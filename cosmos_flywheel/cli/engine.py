@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from cosmos_flywheel.cli import (
     engine_pull,
     engine_tune,
 )
+from cosmos_flywheel.cli.actions import run
 
 SUBCOMMANDS: Mapping[str, Callable[[Any, str], None]] = {
     'pull': engine_pull.add_parser,
@@ -43,9 +43,3 @@ def add_parser(subparsers: Any) -> None:
     for name, add in SUBCOMMANDS.items():
         add(actions, name)
     parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; returns the exit code."""
-    code: int = args.action(args)
-    return code

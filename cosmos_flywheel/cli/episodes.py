@@ -7,12 +7,13 @@ import argparse
 import getpass
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.capture.kept import report_kept
+from cosmos_flywheel.cli.actions import OUT, add_action, add_folder, run
 from cosmos_flywheel.cli.cluster_table import cluster_as_json, cluster_lines
 from cosmos_flywheel.cli.episode_story import tell_all
 from cosmos_flywheel.cli.keys import open_keys
@@ -25,7 +26,6 @@ from cosmos_flywheel.store.episodes import iter_episodes, read_episode
 from cosmos_flywheel.store.labels import STATES, read_labels
 from cosmos_flywheel.store.records import EpisodeRow
 
-OUT = Path('flywheel-out')
 REFUSED_CODE = 1
 """Some folders could not be read."""
 
@@ -47,15 +47,9 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; returns the exit code."""
-    code: int = args.action(args)
-    return code
-
-
 def _add_list(actions: Any) -> None:
-    parser = _add(actions, 'list', _list, 'a table of episodes')
-    _add_folder(parser)
+    parser = add_action(actions, 'list', _list, 'a table of episodes')
+    add_folder(parser)
     parser.add_argument('--state', choices=STATES, help='only what is labelled so')
     parser.add_argument('--cause', help='only these: a channel, trigger:NAME, or trigger for all')
     parser.add_argument('--robot', help='only those of this robot')
@@ -65,19 +59,21 @@ def _add_list(actions: Any) -> None:
 
 
 def _add_clusters(actions: Any) -> None:
-    parser = _add(actions, 'clusters', _clusters, 'episodes that are alike, most common first')
-    _add_folder(parser)
+    parser = add_action(
+        actions, 'clusters', _clusters, 'episodes that are alike, most common first'
+    )
+    add_folder(parser)
     parser.add_argument('--json', action='store_true', help='as JSON')
 
 
 def _add_show(actions: Any) -> None:
-    parser = _add(actions, 'show', _show, 'all that is known of one episode')
+    parser = add_action(actions, 'show', _show, 'all that is known of one episode')
     _add_id(parser)
     parser.add_argument('--json', action='store_true', help='the manifest and the labels as JSON')
 
 
 def _add_label(actions: Any) -> None:
-    parser = _add(actions, 'label', _label, 'say what episodes really were')
+    parser = add_action(actions, 'label', _label, 'say what episodes really were')
     parser.description = (
         'Says what one episode really was. Without ID, goes through all that nobody has judged '
         'yet, one key each: the most common cluster first, in it the most severe first. Reads '
@@ -92,32 +88,13 @@ def _add_label(actions: Any) -> None:
 
 
 def _add_report(actions: Any) -> None:
-    parser = _add(actions, 'report', _report, 'draw the page of all that a folder keeps')
-    _add_folder(parser)
+    parser = add_action(actions, 'report', _report, 'draw the page of all that a folder keeps')
+    add_folder(parser)
 
 
 def _add_rebuild(actions: Any) -> None:
-    parser = _add(actions, 'rebuild', _rebuild, 'make the catalogue anew from the folders')
-    _add_folder(parser)
-
-
-def _add(
-    actions: Any, name: str, action: Callable[[argparse.Namespace], int], what: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=what, description=what)
-    parser.set_defaults(action=action)
-    return parser
-
-
-def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        'out',
-        nargs='?',
-        type=Path,
-        default=OUT,
-        metavar='DIR',
-        help='the output folder of a harvest (default: %(default)s)',
-    )
+    parser = add_action(actions, 'rebuild', _rebuild, 'make the catalogue anew from the folders')
+    add_folder(parser)
 
 
 def _add_id(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:

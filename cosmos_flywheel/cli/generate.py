@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
+from cosmos_flywheel.cli.actions import OUT
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.errors import ConfigError, FlywheelError
@@ -21,11 +22,10 @@ from cosmos_flywheel.generate.order_work import OrderWork, job_orders, named_gen
 from cosmos_flywheel.generate.pool import work_queue
 from cosmos_flywheel.generate.produce import Produced, Source, produce
 from cosmos_flywheel.generate.queue import Queue
-from cosmos_flywheel.store.briefs import DOCUMENT, iter_briefs, read_brief
+from cosmos_flywheel.store.briefs import BRIEFS, DOCUMENT, iter_briefs, read_brief
 from cosmos_flywheel.store.candidates import CANDIDATES, MANIFEST, find_candidate, read_candidate
 from cosmos_flywheel.store.robots import load_robot
 
-OUT, BRIEFS = Path('flywheel-out'), 'briefs'
 COUNT = 8
 LOCAL = LocalRollout.name
 REFUSED_CODE = 1

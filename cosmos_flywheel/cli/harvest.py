@@ -22,6 +22,7 @@ from cosmos_flywheel.capture.survey import survey_bag
 from cosmos_flywheel.capture.trace import REPORT
 from cosmos_flywheel.capture.triggers.shipped import find_triggers
 from cosmos_flywheel.capture.triggers.trigger import Triggers
+from cosmos_flywheel.cli.actions import OUT
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import printable, table
 from cosmos_flywheel.core.errors import BagError, ConfigError, FlywheelError, StoreError
@@ -32,7 +33,6 @@ from cosmos_flywheel.engines.remote.model import DOCUMENT as REMOTE_DOCUMENT
 from cosmos_flywheel.store.files import storing, write_document
 from cosmos_flywheel.store.robots import load_robot
 
-OUT = Path('flywheel-out')
 SOME_UNREAD_CODE = 1
 """Some bags were harvested, others could not be read, or not looked at again."""
 UNITS_S = {'s': 1, 'm': 60, 'h': 3600}

@@ -32,13 +32,14 @@ from cosmos_flywheel.generate.known import (
     real_failures,
 )
 from cosmos_flywheel.generate.plan_document import SCHEMA, plan_document, why_empty
+from cosmos_flywheel.store.briefs import BRIEFS
 from cosmos_flywheel.store.catalogue import Catalogue
 from cosmos_flywheel.store.connection import CATALOGUE
 from cosmos_flywheel.store.files import storing, write_bytes, write_document
 from cosmos_flywheel.store.records import EpisodeRow
 
 FAILURE = 'failure'
-BRIEFS, PLAN = 'briefs', 'plan.json'
+PLAN = 'plan.json'
 SHOWN = 20
 """Orders that are printed; all are in the file."""
 

@@ -13,12 +13,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from cosmos_flywheel.cli.actions import OUT
 from cosmos_flywheel.cli.queue_screen import job_lines, queue_lines, status_lines
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.core.job import DEAD, STATES, Job
 from cosmos_flywheel.generate.queue import QUEUE, Queue
 
-OUT = Path('flywheel-out')
 SHOW_S, LOG_S = 0.5, 10.0
 """A terminal is redrawn so often, and a log gets its lines so often."""
 

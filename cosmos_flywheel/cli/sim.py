@@ -6,13 +6,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cosmos_flywheel.bags.record import write_bag
+from cosmos_flywheel.cli.actions import add_action, run
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, table
 from cosmos_flywheel.core.errors import SimError, StoreError
@@ -38,12 +39,6 @@ def add_parser(subparsers: Any) -> None:
     _add_record(actions)
     _add_list(actions)
     parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; returns the exit code."""
-    code: int = args.action(args)
-    return code
 
 
 def truth_folder(bag: Path) -> Path:
@@ -117,7 +112,7 @@ def _write_truth(folder: Path, recording: Recording) -> None:
 
 
 def _add_record(actions: Any) -> None:
-    parser = _add(actions, 'record', _record, 'record one episode as a bag')
+    parser = add_action(actions, 'record', _record, 'record one episode as a bag')
     parser.add_argument('--robot', required=True, help=f'one of: {", ".join(ROBOTS)}')
     parser.add_argument('--task', required=True, help='what it does, see `flywheel sim list`')
     parser.add_argument('--fault', default='none', help='what goes wrong (default: %(default)s)')
@@ -137,15 +132,7 @@ def _add_record(actions: Any) -> None:
 
 
 def _add_list(actions: Any) -> None:
-    _add(actions, 'list', _list, 'robots, their tasks, and what can go wrong')
-
-
-def _add(
-    actions: Any, name: str, action: Callable[[argparse.Namespace], int], what: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=what, description=what)
-    parser.set_defaults(action=action)
-    return parser
+    add_action(actions, 'list', _list, 'robots, their tasks, and what can go wrong')
 
 
 def _record(args: argparse.Namespace) -> int:

@@ -9,11 +9,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cosmos_flywheel.cli.actions import add_action, run
 from cosmos_flywheel.cli.table import printable
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.travel.fetch import (
@@ -56,19 +56,15 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; returns the exit code."""
-    code: int = args.action(args)
-    return code
-
-
 def _add_show(actions: Any) -> None:
-    parser = _add(actions, 'show', _show, 'at the robot: what would leave, and why the rest stays')
+    parser = add_action(
+        actions, 'show', _show, 'at the robot: what would leave, and why the rest stays'
+    )
     _add_outbox(parser)
 
 
 def _add_serve(actions: Any) -> None:
-    parser = _add(actions, 'serve', _serve, 'at the robot: let episodes be fetched')
+    parser = add_action(actions, 'serve', _serve, 'at the robot: let episodes be fetched')
     _add_outbox(parser)
     _add_token(parser)
     parser.add_argument(
@@ -79,7 +75,7 @@ def _add_serve(actions: Any) -> None:
 
 
 def _add_fetch(actions: Any) -> None:
-    parser = _add(actions, 'fetch', _fetch, 'at the workstation: fetch what a robot offers')
+    parser = add_action(actions, 'fetch', _fetch, 'at the workstation: fetch what a robot offers')
     parser.add_argument('url', metavar='URL', help='of `flywheel travel serve`')
     _add_inbox(parser)
     _add_token(parser)
@@ -87,24 +83,18 @@ def _add_fetch(actions: Any) -> None:
 
 
 def _add_push(actions: Any) -> None:
-    parser = _add(actions, 'push', _push, 'at the robot: lay episodes into a shared folder')
+    parser = add_action(actions, 'push', _push, 'at the robot: lay episodes into a shared folder')
     _add_outbox(parser)
     parser.add_argument('url', metavar='URL', help='file:///mnt/share, s3://bucket/robots')
     parser.add_argument('--watch', action='store_true', help='go on, for days if need be')
 
 
 def _add_pull(actions: Any) -> None:
-    parser = _add(actions, 'pull', _pull, 'at the workstation: take what lies in a shared folder')
+    parser = add_action(
+        actions, 'pull', _pull, 'at the workstation: take what lies in a shared folder'
+    )
     parser.add_argument('url', metavar='URL', help='that of `flywheel travel push`')
     _add_inbox(parser)
-
-
-def _add(
-    actions: Any, name: str, action: Callable[[argparse.Namespace], int], what: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=what, description=what)
-    parser.set_defaults(action=action)
-    return parser
 
 
 def _add_outbox(parser: argparse.ArgumentParser) -> None:

@@ -17,10 +17,10 @@ from cosmos_flywheel.generate.backends import find_backend, usual_backend
 from cosmos_flywheel.generate.brief import compile_brief
 from cosmos_flywheel.generate.failure import read_failure
 from cosmos_flywheel.generate.grid import current
-from cosmos_flywheel.generate.order_work import BRIEFS, job_orders
+from cosmos_flywheel.generate.order_work import job_orders
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.worth import Worth, deserves, in_order
-from cosmos_flywheel.store.briefs import iter_briefs, read_brief, save_brief
+from cosmos_flywheel.store.briefs import BRIEFS, iter_briefs, read_brief, save_brief
 from cosmos_flywheel.store.catalogue import Catalogue
 from cosmos_flywheel.store.labels import UNTRIAGED
 from cosmos_flywheel.store.packs import load_pack, pack_for

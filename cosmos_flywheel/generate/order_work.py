@@ -14,11 +14,9 @@ from cosmos_flywheel.generate.base import Generator, Order
 from cosmos_flywheel.generate.local import LocalRollout
 from cosmos_flywheel.generate.make import make_candidate
 from cosmos_flywheel.generate.plan import make_plan
-from cosmos_flywheel.store.briefs import DOCUMENT, read_brief
+from cosmos_flywheel.store.briefs import BRIEFS, DOCUMENT, read_brief
 from cosmos_flywheel.store.candidates import read_run
 from cosmos_flywheel.store.robots import load_robot
-
-BRIEFS = 'briefs'
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from cosmos_flywheel.core.lineage import sha256_hex
 from cosmos_flywheel.store.files import storing
 from cosmos_flywheel.store.folders import FolderWriter, Kind, iter_folders, verify_files
 
+BRIEFS = 'briefs'
+"""Where they lie in an output folder."""
 DOCUMENT = 'brief.json'
 BRIEF = Kind('brief', DOCUMENT, SCHEMA, 'run flywheel brief again')
 KEYFRAMES, CONTROLS, ACTIONS = 'keyframes', 'controls', 'actions.npz'
