@@ -11,14 +11,14 @@ from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
 from cosmos_flywheel.cli.actions import OUT
+from cosmos_flywheel.cli.means import add_means, given_means
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.errors import ConfigError, FlywheelError
-from cosmos_flywheel.generate.backends import BACKENDS, usual_backend
+from cosmos_flywheel.generate.backends import BACKENDS, find_backend, usual_backend
 from cosmos_flywheel.generate.base import Generator, Order
-from cosmos_flywheel.generate.local import LocalRollout
 from cosmos_flywheel.generate.make import brief_of, differences, variation_of
-from cosmos_flywheel.generate.order_work import OrderWork, job_orders, named_generator
+from cosmos_flywheel.generate.order_work import OrderWork, job_orders
 from cosmos_flywheel.generate.pool import work_queue
 from cosmos_flywheel.generate.produce import Produced, Source, produce
 from cosmos_flywheel.generate.queue import Queue
@@ -27,7 +27,6 @@ from cosmos_flywheel.store.candidates import CANDIDATES, MANIFEST, find_candidat
 from cosmos_flywheel.store.robots import load_robot
 
 COUNT = 8
-LOCAL = LocalRollout.name
 REFUSED_CODE = 1
 """Fewer were made than were asked for, or a candidate did not come out the same again."""
 
@@ -52,15 +51,13 @@ def add_parser(subparsers: Any) -> None:
         help='the output folder of a harvest (default: %(default)s)',
     )
     parser.add_argument(
-        '--backend', choices=(*BACKENDS, LOCAL), help='who makes them (default: sim or augment)'
+        '--backend', choices=tuple(BACKENDS), help='who makes them (default: sim or augment)'
     )
     parser.add_argument(
         '-n', type=int, default=COUNT, metavar='N', help='of each brief (default: %(default)s)'
     )
     parser.add_argument('--seed', type=int, default=0, help='the first one (default: 0)')
-    parser.add_argument(
-        '--model', type=Path, metavar='DIR', help='a folder of flywheel fit, for backend local'
-    )
+    add_means(parser)
     parser.add_argument(
         '--nominal', nargs='+', type=Path, default=[], metavar='BAG',
         help='bags in which nothing went wrong, to take commands from',
@@ -160,7 +157,7 @@ def _again(args: argparse.Namespace) -> int:
 
 def _generator(args: argparse.Namespace) -> Generator | None:
     """The one that was named; None where each brief takes its own."""
-    return named_generator(args.backend, args.model) if args.backend else None
+    return find_backend(args.backend, given_means(args)) if args.backend else None
 
 
 def _queue(folders: list[Path], nominal: tuple[Path, ...], args: argparse.Namespace) -> int:
@@ -173,7 +170,7 @@ def _queue(folders: list[Path], nominal: tuple[Path, ...], args: argparse.Namesp
             queue.add(job_orders(folder, generator, args.n, args.seed))
         jobs = queue.jobs()
         print(f'{len(jobs) - len(before)} new jobs in the queue, {len(before)} were there')
-    work = OrderWork(args.robot, nominal, args.model)
+    work = OrderWork(args.robot, nominal, given_means(args))
     with ProgressLine('jobs', bags=False) as line:
         line.expect({'jobs': float(len(jobs))})
         work_queue(args.out, work, args.workers, progress=lambda queue: _tell(line, queue))

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cosmos_flywheel.cli.means import add_means, given_means
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError
-from cosmos_flywheel.generate.backends import BACKENDS, find_backend, makers
+from cosmos_flywheel.generate.backends import BACKENDS, Means, find_backend, makers
 from cosmos_flywheel.generate.coverage import (
     Costs,
     Coverage,
@@ -77,6 +78,7 @@ def add_parser(subparsers: Any) -> None:
         metavar='NAME',
         help=f'order only what this generator makes: {", ".join(BACKENDS)}; may be repeated',
     )
+    add_means(parser)
     parser.add_argument('--seed', type=int, default=0, help='the first one (default: 0)')
     parser.add_argument('-o', '--output', type=Path, metavar='FILE', help=f'default: OUT/{PLAN}')
     parser.add_argument(
@@ -99,7 +101,12 @@ def run(args: argparse.Namespace) -> int:
     tried = read_tried(args.candidates or args.out, _ids(args.rejected), _ids(args.accepted))
     grid = make_grid(briefs, reals)
     plan = plan_coverage(
-        grid, tried, args.n, costs=costs, makers=_makers(args.backend, briefs), seed=args.seed
+        grid,
+        tried,
+        args.n,
+        costs=costs,
+        makers=_makers(args.backend, given_means(args), briefs),
+        seed=args.seed,
     )
     notes = list(_notes(plan, briefs, reals, rows, unknown, tried, said))
     notes += [
@@ -130,11 +137,11 @@ def _failures(out: Path) -> list[EpisodeRow]:
         return catalogue.episodes(state=FAILURE)
 
 
-def _makers(names: Sequence[str], briefs: Sequence[Brief]) -> Makers | None:
+def _makers(names: Sequence[str], means: Means, briefs: Sequence[Brief]) -> Makers | None:
     """Who of the named generators makes what; None where none is named."""
     if not names:
         return None
-    generators = [find_backend(name) for name in dict.fromkeys(names)]
+    generators = [find_backend(name, means) for name in dict.fromkeys(names)]
     by_id = {brief.id: brief for brief in briefs}
     return lambda brief, variation: makers(generators, by_id[brief], variation)
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The generators that need nothing but an order, by name, and who of some makes a variation."""
+"""The generators by name, what they need beside an order, and who of some makes a variation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError
@@ -11,24 +14,44 @@ from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.augment import Augment
 from cosmos_flywheel.generate.base import Generator
+from cosmos_flywheel.generate.local import LocalRollout
 from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.generate.sim import Simulator
 
-BACKENDS: Mapping[str, Callable[[], Generator]] = {'augment': Augment, 'sim': Simulator}
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What generators need beside an order; goes to other processes."""
+
+    model: Path | None = None
+    """A folder of `flywheel fit`, for `local`."""
 
 
-def find_backend(name: str) -> Generator:
-    """The generator of that name.
+def _local(means: Means) -> Generator:
+    if means.model is None:
+        raise ConfigError('generator local needs an engine: give --model, see flywheel fit')
+    return LocalRollout(means.model)
+
+
+BACKENDS: Mapping[str, Callable[[Means], Generator]] = {
+    'augment': lambda _: Augment(),
+    'local': _local,
+    'sim': lambda _: Simulator(),
+}
+
+
+@lru_cache(maxsize=8)
+def find_backend(name: str, means: Means) -> Generator:
+    """The generator of that name, opened once a process.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it lacks something.
+        FlywheelError: what it needs cannot be used.
 
     """
-    if name == 'local':
-        raise ConfigError('generator local needs an engine: give --model, see flywheel fit')
     if name not in BACKENDS:
         raise ConfigError(f'no generator {name!r}; {nearest(name, BACKENDS)}')
-    return BACKENDS[name]()
+    return BACKENDS[name](means)
 
 
 def usual_backend(brief: Brief) -> Generator:

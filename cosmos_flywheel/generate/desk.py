@@ -7,13 +7,13 @@ Nothing is spent on what nobody has called a failure, unless that was asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import FlywheelError
 from cosmos_flywheel.core.job import DONE, Job
-from cosmos_flywheel.generate.backends import find_backend, usual_backend
+from cosmos_flywheel.generate.backends import Means, find_backend, usual_backend
 from cosmos_flywheel.generate.brief import compile_brief
 from cosmos_flywheel.generate.failure import read_failure
 from cosmos_flywheel.generate.grid import current
@@ -41,6 +41,7 @@ class Wanted:
     untriaged: bool = False
     """Also for episodes that nobody has judged."""
     seed: int = 0
+    means: Means = field(default_factory=Means)
 
 
 class Desk:
@@ -109,6 +110,8 @@ class Desk:
 
     def _order(self, queue: Queue, brief: Brief, weight: float) -> int:
         wanted = self._wanted
-        generator = find_backend(wanted.backend) if wanted.backend else usual_backend(brief)
+        generator = (
+            find_backend(wanted.backend, wanted.means) if wanted.backend else usual_backend(brief)
+        )
         folder = self._out / BRIEFS / brief.id
         return queue.add(job_orders(folder, generator, wanted.count, wanted.seed, round(weight)))

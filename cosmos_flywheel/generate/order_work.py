@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cosmos_flywheel.core.job import Job, JobOrder, Outcome, Price
 from cosmos_flywheel.core.lineage import sha256_file
 from cosmos_flywheel.core.variation import Variation
-from cosmos_flywheel.generate.backends import find_backend
+from cosmos_flywheel.generate.backends import Means, find_backend
 from cosmos_flywheel.generate.base import Generator, Order
-from cosmos_flywheel.generate.local import LocalRollout
 from cosmos_flywheel.generate.make import make_candidate
 from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.store.briefs import BRIEFS, DOCUMENT, read_brief
@@ -26,13 +25,13 @@ class OrderWork:
     Args:
         robot: a robot or a robot file; None for the brief's.
         nominal: bags in which nothing went wrong.
-        model: a model folder, for backend local.
+        means: what the generators need.
 
     """
 
     robot: str | None = None
     nominal: tuple[Path, ...] = ()
-    model: Path | None = None
+    means: Means = field(default_factory=Means)
 
     def __call__(self, job: Job, out: Path) -> Outcome:
         """Make the job's candidate below the output folder, or find it there.
@@ -51,7 +50,7 @@ class OrderWork:
             job.seed,
             self.nominal,
         )
-        found = make_candidate(out, order, named_generator(job.order.backend, self.model))
+        found = make_candidate(out, order, find_backend(job.order.backend, self.means))
         run = read_run(found.folder)
         size_bytes = sum(path.stat().st_size for path in found.folder.iterdir())
         price = Price(run['gpu_s'], run['cpu_s'], 0.0, size_bytes)
@@ -78,10 +77,3 @@ def job_orders(
         )
         for variation, at in make_plan(read, generator, count, seed).orders
     ]
-
-
-def named_generator(name: str, model: Path | None) -> Generator:
-    """The generator of that name; ConfigError if there is none, or if it needs a model."""
-    if name == LocalRollout.name and model is not None:
-        return LocalRollout(model)
-    return find_backend(name)

@@ -19,7 +19,7 @@ from rclpy.node import Node
 
 from cosmos_flywheel.core.errors import FlywheelError
 from cosmos_flywheel.core.job import CLAIMED, DEAD, DONE, WAITING, Price
-from cosmos_flywheel.generate.backends import BACKENDS
+from cosmos_flywheel.generate.backends import BACKENDS, Means
 from cosmos_flywheel.generate.budget import Budget
 from cosmos_flywheel.generate.desk import Desk, Wanted
 from cosmos_flywheel.generate.order_work import OrderWork
@@ -42,6 +42,7 @@ END_S = 60.0
 PARAMETERS = (
     Parameter('out', 'flywheel-out', 'folder of the episodes, and of briefs and candidates'),
     Parameter('backend', '', 'who makes them; empty: sim or augment', choices=('', *BACKENDS)),
+    Parameter('model', '', 'a folder of flywheel fit, for backend local'),
     Parameter('pack', '', "domain pack or pack file; empty: the robot's"),
     Parameter('count', USUAL.count, 'candidates of each failure', '', 1, 100_000),
     Parameter('seed', USUAL.seed, 'of the first', '', 0, 2**32 - 1),
@@ -66,11 +67,12 @@ class Generator(Node):
         if budget != Budget():
             with Queue.open(self._out) as queue:
                 queue.set_budget(budget)
-        self._desk = Desk(self._out, _wanted(given))
+        wanted = _wanted(given)
+        self._desk = Desk(self._out, wanted)
         self._worker_trouble = self._desk_trouble = ''
         self._candidates = Publisher(self, Candidate, CANDIDATE, EPISODE_QOS)
         self.create_subscription(FailureEpisode, EPISODE, self._take, EPISODE_QOS)
-        self._worker = Worker(self._out, OrderWork(), stay=True)
+        self._worker = Worker(self._out, OrderWork(means=wanted.means), stay=True)
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -135,7 +137,8 @@ class Generator(Node):
 
 def _wanted(given: Parameters) -> Wanted:
     names = ('count', 'backend', 'pack', 'untriaged', 'seed')
-    return Wanted(**{name: given[name] for name in names})
+    means = Means(model=Path(given['model']) if given['model'] else None)
+    return Wanted(**{name: given[name] for name in names}, means=means)
 
 
 def _budget(given: Parameters) -> Budget:

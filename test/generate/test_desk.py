@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from order_maker import make_episode
 
-from cosmos_flywheel.core.errors import FlywheelError
+from cosmos_flywheel.core.errors import ConfigError, FlywheelError
 from cosmos_flywheel.core.job import Job
+from cosmos_flywheel.generate.backends import Means, find_backend
 from cosmos_flywheel.generate.claims import Claims
 from cosmos_flywheel.generate.desk import Desk, Wanted
 from cosmos_flywheel.generate.order_work import OrderWork
@@ -93,3 +94,10 @@ def test_a_job_whose_episode_was_deleted_fails_and_says_so(out):
     shutil.rmtree(clip.parent)
     with pytest.raises(FlywheelError, match=clip.parent.name):
         OrderWork()(job, out)
+
+
+def test_a_generator_is_opened_once_for_the_same_means_and_says_what_it_lacks():
+    one, other = Means(model=Path('model')), Means(model=Path('model'))
+    assert find_backend('augment', one) is find_backend('augment', other)
+    with pytest.raises(ConfigError, match='give --model'):
+        find_backend('local', Means())
