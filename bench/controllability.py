@@ -14,10 +14,10 @@ The model was fitted to other seeds. No Cosmos server was asked: none is configu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from common import ROOT, begin, print_table
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.engines import LocalModel
 from cosmos_flywheel.generate.augment import AXES, changed, draw_look
 from cosmos_flywheel.generate.local import roll_out
+from cosmos_flywheel.generate.steering import Floats, Responses, agreement, flow, steering
 from cosmos_flywheel.sim import find_robot
 from cosmos_flywheel.sim.world import Setup
 
@@ -41,8 +42,6 @@ PERIODS = 2
 """Control periods in a tick."""
 LEAST_AGREEMENT = 0.95
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True)
 class Course:
@@ -52,24 +51,17 @@ class Course:
     hand_m: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class Responses:
-    """Mean flow in px by generator, (len(AMOUNTS_RAD), 2) each, of one axis at one start."""
-
-    axis: str
-    flows: dict[str, Floats]
-    hand_m: Floats
-    """(len(AMOUNTS_RAD),) how far the hand truly is from where it would have been."""
-
-
 def main() -> int:
     """Perturb, roll out, track, fit."""
     bench = begin('controllability', __doc__ or '')
     model = LocalModel.load(ROOT / 'demo' / 'sim_arm')
     found: list[Responses] = []
+    moved_m: list[Floats] = []
     for seed in list(SEEDS)[: 2 if bench.quick else None]:
         for start in STARTS[: 1 if bench.quick else None]:
-            found += respond(model, Setup(TASK, seed), start)
+            for responses, true_m in respond(model, Setup(TASK, seed), start):
+                found.append(responses)
+                moved_m.append(true_m)
     rows: list[tuple[object, ...]] = [
         ('generator', 'axis', 'slope px/rad', 'of the simulator', 'leakage', 'sign right')
     ]
@@ -79,11 +71,11 @@ def main() -> int:
             bench.figures[f'{name} {axis}'] = figures
             rows.append((name, axis, *(f'{value:.2f}' for value in figures.values())))
     print_table(rows)
-    agreement = check(found)
-    bench.figures['tool'] = agreement
-    print(f'the tool: flow and true motion of the hand agree with r = {agreement:.3f} over '
+    tool = agreement(found, 'sim', moved_m)
+    bench.figures['tool'] = tool
+    print(f'the tool: flow and true motion of the hand agree with r = {tool:.3f} over '
           f'{len(found) * len(AMOUNTS_RAD)} changes')  # fmt: skip
-    bench.bars['the tool measures'] = agreement > LEAST_AGREEMENT
+    bench.bars['the tool measures'] = tool > LEAST_AGREEMENT
     bench.bars['augment does not answer'] = all(
         abs(bench.figures[f'augment {axis}']['slope']) < 0.01 for axis in AXES_TRIED
     )
@@ -93,14 +85,13 @@ def main() -> int:
     return bench.finish()
 
 
-def respond(model: LocalModel, setup: Setup, start: int) -> list[Responses]:
-    """Every axis at one start."""
+def respond(model: LocalModel, setup: Setup, start: int) -> Iterator[tuple[Responses, Floats]]:
+    """Every axis at one start, and beside it how far the hand truly moved."""
     recording, path = recorded(setup, start)
     plain = course(setup, start, np.zeros(path.shape[1]))
     still = roll_out(model, recording, start, path)[-1]
     look = draw_look(dict.fromkeys(AXES, 'as_recorded'), np.random.default_rng(start))
     shown = changed(plain.picture[None], look, np.random.default_rng(0))[0]
-    found = []
     for place, axis in enumerate(AXES_TRIED):
         flows: dict[str, list[Floats]] = {'sim': [], 'augment': [], 'local': []}
         moved: list[float] = []
@@ -117,8 +108,7 @@ def respond(model: LocalModel, setup: Setup, start: int) -> list[Responses]:
             flows['augment'].append(flow(shown, augmented))
             moved.append(float(np.linalg.norm(real.hand_m - plain.hand_m)) * np.sign(amount))
         whole = {name: np.array(vectors) for name, vectors in flows.items()}
-        found.append(Responses(axis, whole, np.array(moved)))
-    return found
+        yield Responses(axis, np.array(AMOUNTS_RAD), whole), np.array(moved)
 
 
 def recorded(setup: Setup, start: int) -> tuple[Recording, Floats]:
@@ -152,44 +142,15 @@ def course(setup: Setup, start: int, offset: Floats) -> Course:
         return Course(world.picture(), world.truth()['hand'])
 
 
-def flow(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Floats:
-    """(2,) mean optical flow in px, right and down."""
-    grey = [cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (before, after)]
-    tracker = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return np.asarray(tracker.calc(grey[0], grey[1], None).mean((0, 1)), np.float64)
-
-
 def fit(name: str, found: list[Responses]) -> dict[str, float]:
     """Slope along the simulator's direction, its share of the simulator's, leakage, signs."""
-    amounts = np.array(AMOUNTS_RAD)
-    own = real = across = 0.0
-    right = 0
-    for one in found:
-        true = amounts @ one.flows['sim'] / (amounts @ amounts)
-        along = true / np.linalg.norm(true)
-        response = amounts @ one.flows[name] / (amounts @ amounts)
-        own += float(response @ along) / len(found)
-        real += float(np.linalg.norm(true)) / len(found)
-        across += abs(float(response @ np.array([-along[1], along[0]]))) / len(found)
-        right += int(((one.flows[name] @ along) * amounts > 0).sum())
+    one = steering(name, found, 'sim')
     return {
-        'slope': own,
-        'of the simulator': own / real,
-        'leakage': across / abs(own) if abs(own) > 1e-9 else 0.0,
-        'sign right': right / (len(found) * len(amounts)),
+        'slope': one.slope,
+        'of the simulator': one.share,
+        'leakage': one.leakage,
+        'sign right': one.sign_right,
     }
-
-
-def check(found: list[Responses]) -> float:
-    """Correlation, within axes and starts, of tracked and true motion."""
-    tracked, true = [], []
-    for one in found:
-        amounts = np.array(AMOUNTS_RAD)
-        slope = amounts @ one.flows['sim']
-        along = one.flows['sim'] @ (slope / np.linalg.norm(slope))
-        tracked.append(along / np.abs(along).max())
-        true.append(one.hand_m / np.abs(one.hand_m).max())
-    return float(np.corrcoef(np.concatenate(tracked), np.concatenate(true))[0, 1])
 
 
 if __name__ == '__main__':
