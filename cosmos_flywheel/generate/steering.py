@@ -52,7 +52,7 @@ class Steering:
 def flow(before: Picture, after: Picture) -> Floats:
     """(2,) mean optical flow between two pictures (H, W, 3), in px, right and down."""
     grey = [cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (before, after)]
-    tracker = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    tracker = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.asarray(tracker.calc(grey[0], grey[1], None).mean((0, 1)), np.float64)
 
 
