@@ -53,7 +53,8 @@ def flow(before: Picture, after: Picture) -> Floats:
     """(2,) mean optical flow between two pictures (H, W, 3), in px, right and down."""
     grey = [cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (before, after)]
     tracker = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return np.asarray(tracker.calc(grey[0], grey[1], None).mean((0, 1)), np.float64)
+    start = np.zeros((*grey[0].shape, 2), np.float32)
+    return np.asarray(tracker.calc(grey[0], grey[1], start).mean((0, 1)), np.float64)
 
 
 def steering(name: str, found: Sequence[Responses], reference: str) -> Steering:
