@@ -53,8 +53,8 @@ def flow(before: Picture, after: Picture) -> Floats:
     """(2,) mean optical flow between two pictures (H, W, 3), in px, right and down."""
     grey = [cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (before, after)]
     tracker = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    start = np.zeros((*grey[0].shape, 2), np.float32)
-    return np.asarray(tracker.calc(grey[0], grey[1], start).mean((0, 1)), np.float64)
+    found = tracker.calc(grey[0], grey[1], None)  # type: ignore[call-overload]  # from no guess
+    return np.asarray(found.mean((0, 1)), np.float64)
 
 
 def steering(name: str, found: Sequence[Responses], reference: str) -> Steering:
