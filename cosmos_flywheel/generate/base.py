@@ -53,6 +53,18 @@ class Extra:
 
 
 @dataclass(frozen=True, slots=True)
+class Guardrail:
+    """What the model's own guardrail had to do with a film."""
+
+    asked: bool
+    ran: bool | None
+    """None where a server does not say."""
+    blocked: bool | None = None
+    changed_frames: int | None = None
+    """Frames that it altered, such as by hiding faces; None where nobody counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """What a generator made; the same order must give the same if it is `repeatable`."""
 
@@ -70,6 +82,8 @@ class Made:
     """By file name, what no validator may see; kept beside the folder, not in it."""
     notes: tuple[str, ...] = ()
     gpu_s: float = 0.0
+    guardrail: Guardrail | None = None
+    """None where the generator has none."""
 
 
 class Generator(Protocol):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
@@ -178,7 +178,7 @@ def _manifest(
         },
         'actions': made.commands and _said(made.commands),
         'files': files,
-        'guardrail': None,
+        'guardrail': None if made.guardrail is None else asdict(made.guardrail),
         'onset_s': None if made.onset_s is None else round(made.onset_s, 6),
         'notes': list(made.notes),
         'provenance': {
