@@ -27,6 +27,17 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """The output folder, as an option."""
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=OUT,
+        metavar='DIR',
+        help='the output folder of a harvest (default: %(default)s)',
+    )
+
+
 def add_folder(parser: argparse.ArgumentParser) -> None:
     """The output folder, as an argument that may be left out."""
     parser.add_argument(

@@ -5,20 +5,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-from cosmos_flywheel.cli.actions import OUT
+from cosmos_flywheel.cli.actions import add_action, add_folder, add_out, run
 from cosmos_flywheel.cli.queue_screen import job_lines, queue_lines, status_lines
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.core.job import DEAD, STATES, Job
+from cosmos_flywheel.generate.budget import changed
 from cosmos_flywheel.generate.queue import QUEUE, Queue
 
+JOB_HELP = "a job's id, or how it begins"
 SHOW_S, LOG_S = 0.5, 10.0
 """A terminal is redrawn so often, and a log gets its lines so often."""
 
@@ -31,75 +31,70 @@ def add_parser(subparsers: Any) -> None:
         description='Shows and steers the queue of an output folder.',
     )
     actions = parser.add_subparsers(metavar='ACTION', required=True)
-    listed = _add_whole(actions, 'list', _list, 'all jobs, the budget and the prices')
-    listed.add_argument('--state', choices=STATES, help='only jobs in this state')
-    listed.add_argument('--json', action='store_true', help='as JSON')
-    shown = _add_one(actions, 'show', _show, 'all that is known of one job')
-    shown.add_argument('--json', action='store_true', help='as JSON')
-    _add_whole(actions, 'pause', _pause, 'begin no more jobs; those that run are finished')
-    _add_whole(actions, 'resume', _resume, 'begin jobs again, and ask servers again at once')
-    _add_one(actions, 'retry', _retry, 'give dead or cancelled jobs new attempts', several=True)
-    _add_one(actions, 'cancel', _cancel, 'let jobs not be done, or end them', several=True)
+    _add_list(actions)
+    _add_show(actions)
+    _add(actions, 'pause', _pause, 'begin no more jobs; those that run are finished', add_folder)
+    what = 'begin jobs again, and ask servers again at once'
+    _add(actions, 'resume', _resume, what, add_folder)
+    retried = _add(actions, 'retry', _retry, 'give dead or cancelled jobs new attempts', _several)
+    retried.add_argument('--all-dead', action='store_true', help='every dead job')
+    _add(actions, 'cancel', _cancel, 'let jobs not be done, or end them', _several)
     _add_budget(actions)
-    watched = _add_whole(actions, 'watch', _watch, 'the same, drawn anew until Ctrl-C')
+    watched = _add(actions, 'watch', _watch, 'the same, drawn anew until Ctrl-C', add_folder)
     watched.add_argument('--seconds', type=float, help='end by itself after so long')
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Do what was asked for; returns the exit code."""
-    if not (args.out / QUEUE).is_file():
-        raise StoreError(
-            f'{args.out}: has no queue; give the folder that candidates were ordered into'
-        )
-    with Queue.open(args.out) as queue:
-        args.action(queue, args)
-    return 0
-
-
 Action = Callable[[Queue, argparse.Namespace], None]
+Declare = Callable[[argparse.ArgumentParser], None]
 
 
-def _add_whole(actions: Any, name: str, action: Action, what: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=what, description=what)
-    parser.add_argument(
-        'out', nargs='?', type=Path, default=OUT, metavar='DIR', help='default: %(default)s'
-    )
-    parser.set_defaults(action=action)
-    return parser
-
-
-def _add_one(
-    actions: Any, name: str, action: Action, what: str, *, several: bool = False
+def _add(
+    actions: Any, name: str, action: Action, what: str, declare: Declare
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(name, help=what, description=what)
-    words = "a job's id, or how it begins"
-    if several:
-        parser.add_argument('id', metavar='JOB', nargs='*', help=words)
-        if name == 'retry':
-            parser.add_argument('--all-dead', action='store_true', help='every dead job')
-    else:
-        parser.add_argument('id', metavar='JOB', help=words)
-    parser.add_argument(
-        '--out', type=Path, default=OUT, metavar='DIR', help='default: %(default)s'
-    )
-    parser.set_defaults(action=action)
+    """An action on the queue of a folder."""
+
+    def act(args: argparse.Namespace) -> int:
+        if not (args.out / QUEUE).is_file():
+            raise StoreError(
+                f'{args.out}: has no queue; give the folder that candidates were ordered into'
+            )
+        with Queue.open(args.out) as queue:
+            action(queue, args)
+        return 0
+
+    parser = add_action(actions, name, act, what)
+    declare(parser)
     return parser
+
+
+def _add_list(actions: Any) -> None:
+    parser = _add(actions, 'list', _list, 'all jobs, the budget and the prices', add_folder)
+    parser.add_argument('--state', choices=STATES, help='only jobs in this state')
+    parser.add_argument('--json', action='store_true', help='as JSON')
+
+
+def _add_show(actions: Any) -> None:
+    parser = _add(actions, 'show', _show, 'all that is known of one job', add_out)
+    parser.add_argument('id', metavar='JOB', help=JOB_HELP)
+    parser.add_argument('--json', action='store_true', help='as JSON')
+
+
+def _several(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('id', metavar='JOB', nargs='*', help=JOB_HELP)
+    add_out(parser)
 
 
 def _add_budget(actions: Any) -> None:
-    parser = _add_whole(actions, 'budget', _budget, 'limits for all that the queue ever spends')
-    none = 'none for no limit'
-    parser.add_argument('--gpu-hours', type=_limit, help=none)
-    parser.add_argument('--money', type=_limit, help=none)
-    parser.add_argument('--candidates', type=_limit, help=none)
-    parser.add_argument('--disk-gb', type=_limit, help=none)
+    what = 'limits for all that the queue ever spends'
+    parser = _add(actions, 'budget', _budget, what, add_folder)
+    parser.add_argument(
+        '--set', default='', metavar='LIMITS',
+        help='such as gpu_hours=8,money=50,candidates=200,disk=20GB; none for no limit; limits '
+        'that are not named stay',
+    )  # fmt: skip
     parser.add_argument('--money-per-gpu-hour', type=float, help='what a GPU costs, from now on')
     parser.add_argument('--money-per-cpu-hour', type=float, help='what a core costs, from now on')
-
-
-def _limit(text: str) -> float:
-    return math.inf if text == 'none' else float(text)
 
 
 def _list(queue: Queue, args: argparse.Namespace) -> None:
@@ -146,18 +141,7 @@ def _each(do: Callable[[str], Job], ids: list[str], wanted: str) -> None:
 
 
 def _budget(queue: Queue, args: argparse.Namespace) -> None:
-    given = {
-        'gpu_s': (args.gpu_hours, 3600.0),
-        'money': (args.money, 1.0),
-        'candidates': (args.candidates, 1),
-        'disk_bytes': (args.disk_gb, 1e9),
-    }
-    changes: dict[str, Any] = {
-        name: None if value == math.inf else value * unit
-        for name, (value, unit) in given.items()
-        if value is not None
-    }
-    queue.set_budget(replace(queue.budget(), **changes))
+    queue.set_budget(changed(queue.budget(), args.set))
     rates = {
         name: value / 3600
         for name, value in {

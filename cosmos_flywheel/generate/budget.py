@@ -1,18 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What generation may cost, what it has cost, and which limit stops it."""
+"""What generation may cost, in words too, what it has cost, and which limit stops it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.job import Price
+from cosmos_flywheel.core.settings import nearest
+
+UNITS: Mapping[str, float] = {
+    '': 1, 'B': 1, 'kB': 1e3, 'MB': 1e6, 'GB': 1e9, 'TB': 1e12
+}  # fmt: skip
+LIMITS: Mapping[str, tuple[str, float]] = {
+    'gpu_s': ('gpu_s', 1),
+    'gpu_hours': ('gpu_s', 3600),
+    'money': ('money', 1),
+    'candidates': ('candidates', 1),
+    'disk': ('disk_bytes', 1),
+}
+"""The limit and its unit, by how it is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limits for all that a queue ever spends; None is no limit."""
+    """Limits on what a queue, or one run over it, spends; None is no limit."""
 
     gpu_s: float | None = None
     money: float | None = None
@@ -24,6 +39,20 @@ class Budget:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float('inf'):
                 raise ConfigError(f'budget: {name} is {value!r}; give a finite number from 0')
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The jobs of a queue that one run is for, and what it may spend on them."""
+
+    jobs: frozenset[str] | None = None
+    """Their ids; None for all."""
+    backends: frozenset[str] | None = None
+    """Generators that it has; None for all."""
+    budget: Budget = Budget()
+    """Beside that of the whole queue."""
+    since: int = 0
+    """The last claim before the run: later ones count for its budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +90,7 @@ class Ledger:
             if limit is not None and (used >= limit or used + more > limit):
                 return (
                     f'the budget of {name} is {limit:g}: {used:g} are spent or reserved, and '
-                    f'the next attempt wants {more:g}; raise it with: flywheel queue budget'
+                    f'the next attempt wants {more:g}'
                 )
         return None
 
@@ -73,3 +102,32 @@ class Ledger:
         yield 'money', used.money, more.money, budget.money
         yield 'candidates', self.candidates + self.running, 1, budget.candidates
         yield 'disk_bytes', used.size_bytes, more.size_bytes, budget.disk_bytes
+
+
+def changed(budget: Budget, text: str) -> Budget:
+    """A budget with the limits of words such as `gpu_s=600,candidates=40,disk=2GB` instead.
+
+    Words are those of `LIMITS`; `disk` takes a unit, and `none` is no limit.
+
+    Raises:
+        ConfigError: a word is not known or comes twice, or its value is none.
+
+    """
+    found: dict[str, Any] = {}
+    for part in filter(None, text.split(',')):
+        word, _, value = part.partition('=')
+        if word not in LIMITS:
+            raise ConfigError(f'budget {part!r}: no limit {word!r}; {nearest(word, LIMITS)}')
+        name, unit = LIMITS[word]
+        if name in found:
+            raise ConfigError(f'budget {text!r}: limits {name} twice; give one of them')
+        found[name] = None if value == 'none' else _number(part, word, value) * unit
+    return replace(budget, **found)
+
+
+def _number(part: str, word: str, value: str) -> float:
+    number = re.fullmatch(r'([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([kMGT]?B)?', value)
+    if number is None or (number[2] and word != 'disk'):
+        wanted = 'a number with B, kB, MB, GB or TB' if word == 'disk' else 'a number from 0'
+        raise ConfigError(f'budget {part!r}: give {wanted}, or none')
+    return float(number[1]) * UNITS[number[2] or '']

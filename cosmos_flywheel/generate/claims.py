@@ -14,9 +14,9 @@ from typing import Any
 
 from cosmos_flywheel.core.job import CANCELLED, CLAIMED, DEAD, WAITING, Job, Outcome, Price
 from cosmos_flywheel.core.processes import ProcessId, is_gone, this_process
-from cosmos_flywheel.generate.budget import Budget
+from cosmos_flywheel.generate.budget import Budget, Run
 from cosmos_flywheel.generate.queue import Queue
-from cosmos_flywheel.generate.queue_tables import PRICE, read_price
+from cosmos_flywheel.generate.queue_tables import PRICE, among, read_price
 
 LEASE_S = 60.0
 MOST_LOSSES = 3
@@ -49,16 +49,22 @@ class Claims:
         queue: where the jobs are.
         lease_s: a claim without a sign of life for so long is lost.
         me: who claims; by default this process.
+        run: which jobs are taken, and what they may cost.
 
     """
 
     def __init__(
-        self, queue: Queue, lease_s: float = LEASE_S, me: ProcessId | None = None
+        self,
+        queue: Queue,
+        lease_s: float = LEASE_S,
+        me: ProcessId | None = None,
+        run: Run | None = None,
     ) -> None:
         self._queue = queue
         self._db = queue.database
         self._lease_s = lease_s
         self._me = me or this_process()
+        self._run = run or Run()
         self._watched: dict[int, tuple[int, float]] = {}
         """By claim of another machine: signs of life, and since when no more came."""
 
@@ -68,14 +74,14 @@ class Claims:
         The budget is asked in the same transaction, with what all running attempts have reserved.
         """
         with self._db.writing():
-            self._bury()
-            if self._queue.is_paused:
-                return Idle(PAUSED, 'paused')
-            job = self._next()
-            if isinstance(job, Idle):
-                return job
-            price = self._expected(job)
-            return self._stopped(price) or self._begin(job, price)
+            found = self._choose()
+            return found if isinstance(found, Idle) else self._begin(*found)
+
+    def idle(self) -> Idle | None:
+        """Why no job may be begun now; None if one may."""
+        with self._db.writing():
+            found = self._choose()
+            return found if isinstance(found, Idle) else None
 
     def beat(self, claim: int) -> bool:
         """Show a sign of life; False if the job is no longer wanted of this process."""
@@ -135,8 +141,19 @@ class Claims:
             self._wait_again(job, '')
         return True
 
+    def _choose(self) -> tuple[Job, Price] | Idle:
+        """The next job, and what it is expected to cost."""
+        self._bury()
+        if self._queue.is_paused:
+            return Idle(PAUSED, 'the queue is paused; go on with: flywheel queue resume')
+        job = self._next()
+        if isinstance(job, Idle):
+            return job
+        price = self._expected(job)
+        return self._stopped(price) or (job, price)
+
     def _next(self) -> Job | Idle:
-        """The first job whose backend is not left alone."""
+        """The run's first job whose backend is not left alone."""
         away = {
             name: reason
             for name, reason, *since in self._db.ask(
@@ -144,28 +161,41 @@ class Claims:
             )
             if self._is_away(*since)
         }
-        marks = ', '.join('?' * len(away))
+        mine, ids = among('jobs.id', self._run.jobs)
+        able, names = among('backend', self._run.backends)
+        gone, left = among('backend', away)
+        waiting = f"FROM jobs WHERE state = 'waiting' AND {mine} AND {able}"
         rows = self._db.ask(
-            f"""SELECT id FROM jobs WHERE state = 'waiting' AND backend NOT IN ({marks})
-            ORDER BY priority DESC, place LIMIT 1""",
-            tuple(away),
+            f'SELECT id {waiting} AND NOT {gone} ORDER BY priority DESC, place LIMIT 1',
+            (*ids, *names, *left),
         )
         if rows:
             return self._queue.known(rows[0][0])
-        counts = self._queue.counts()
-        if counts.get(WAITING):
-            return Idle(AWAY, '; '.join(f'{name}: {why}' for name, why in away.items()))
-        running = self._db.ask("SELECT COUNT(*) FROM attempts WHERE outcome = 'running'")[0][0]
+        held = self._db.ask(f'SELECT DISTINCT backend {waiting}', (*ids, *names))
+        if held:
+            return Idle(AWAY, '; '.join(f'{name}: {away[name]}' for (name,) in held))
+        running = self._db.ask(
+            f"""SELECT COUNT(*) FROM attempts JOIN jobs ON jobs.id = job
+            WHERE outcome = 'running' AND {mine} AND {able}""",
+            (*ids, *names),
+        )[0][0]
         return Idle(BUSY, f'{running} are being made') if running else Idle(EMPTY)
 
     def _stopped(self, price: Price) -> Idle | None:
         """The budget's word; what runs may yet cost less than it has reserved."""
-        budget = self._queue.budget()
-        if budget == Budget():
-            return None  # summing the ledger takes time
-        ledger = self._queue.ledger()
-        words = ledger.stopped_by(budget, price)
-        return None if words is None else Idle(BUSY if ledger.running else BUDGET, words)
+        run = self._run
+        for budget, since, jobs, remedy in (
+            (self._queue.budget(), 0, None, 'flywheel queue budget'),
+            (run.budget, run.since, run.jobs, 'flywheel generate --budget'),
+        ):
+            if budget == Budget():
+                continue  # summing the ledger takes time
+            ledger = self._queue.ledger(since, jobs)
+            words = ledger.stopped_by(budget, price)
+            if words is not None:
+                words = f'{words}; raise it with: {remedy}'
+                return Idle(BUSY if ledger.running else BUDGET, words)
+        return None
 
     def _begin(self, job: Job, price: Price) -> Job:
         clock = self._queue.clock

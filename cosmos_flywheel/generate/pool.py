@@ -40,7 +40,7 @@ def work_queue(
         work: does one job; goes to other processes, so a function of a module or a plain object.
         workers: processes.
         progress: told twice a second, to look for itself.
-        options: `stay`, `beat_s` and `lease_s` of `Worker`.
+        options: `stay`, `beat_s`, `lease_s` and `only` of `Worker`.
 
     Raises:
         StoreError: a worker ended by an error, or died without a job in its hands.

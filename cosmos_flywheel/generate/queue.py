@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from cosmos_flywheel.generate.queue_tables import (
     ORDER,
     PRICE,
     STEPS,
+    among,
     order_row,
     read_job,
     read_price,
@@ -138,16 +139,20 @@ class Queue:
         """Jobs by state; states that nothing is in are left out."""
         return dict(self.database.ask('SELECT state, COUNT(*) FROM jobs GROUP BY state'))
 
-    def ledger(self) -> Ledger:
-        """The sum of all attempts."""
-        query = f"""SELECT outcome = 'running', COUNT(*), {_SUMS}
-            FROM attempts GROUP BY outcome = 'running'"""
-        rows = {bool(runs): (number, sums) for runs, number, *sums in self.database.ask(query)}
-        nothing = (0, (0.0, 0.0, 0.0, 0.0))
-        running, reserved = rows.get(True, nothing)
-        made = self.database.ask("SELECT COUNT(*) FROM jobs WHERE state = 'done'")[0][0]
-        spent = read_price(rows.get(False, nothing)[1])
-        return Ledger(spent, read_price(reserved), made, running)
+    def ledger(self, since: int = 0, jobs: Collection[str] | None = None) -> Ledger:
+        """The sum of all attempts after a claim, of all jobs or of some, by id."""
+        mine, ids = among('job', jobs)
+        query = f"""SELECT outcome = 'running', COUNT(*), TOTAL(outcome = 'done'), {_SUMS}
+            FROM attempts WHERE claim > ? AND {mine} GROUP BY outcome = 'running'"""
+        rows = {bool(runs): row for runs, *row in self.database.ask(query, (since, *ids))}
+        nothing = (0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        running, _, *reserved = rows.get(True, nothing)
+        _, made, *spent = rows.get(False, nothing)
+        return Ledger(read_price(spent), read_price(reserved), int(made), running)
+
+    def last_claim(self) -> int:
+        """The number of the newest entry in the ledger; 0 before the first."""
+        return int(self.database.ask('SELECT COALESCE(MAX(claim), 0) FROM attempts')[0][0])
 
     def budget(self) -> Budget:
         """The limits; none unless some were set."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cosmos_flywheel.core.job import Job, JobOrder, Price
@@ -60,6 +60,13 @@ def read_job(row: tuple[Any, ...]) -> Job:
         candidate_id=candidate_id,
         reason=reason,
     )
+
+
+def among(column: str, values: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
+    """A condition that a column holds one of these values, and what it takes; None for any."""
+    if values is None:
+        return 'TRUE', ()
+    return f'{column} IN (SELECT value FROM json_each(?))', (json.dumps(sorted(values)),)
 
 
 def read_price(values: Any) -> Price:

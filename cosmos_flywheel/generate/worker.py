@@ -20,6 +20,7 @@ from pathlib import Path
 
 from cosmos_flywheel.core.errors import FlywheelError, NotNowError, StoreError
 from cosmos_flywheel.core.job import Job, Outcome, Price
+from cosmos_flywheel.generate.budget import Run
 from cosmos_flywheel.generate.claims import LEASE_S, Claims, Idle
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.store.files import DISK_FULL
@@ -58,6 +59,7 @@ class Worker:
         stay: wait for new jobs where there are none, until `stop`.
         beat_s: how often a sign of life is shown.
         lease_s: how long others wait for one.
+        only: which jobs it takes, and what they may cost; None for all.
 
     """
 
@@ -69,12 +71,14 @@ class Worker:
         stay: bool = False,
         beat_s: float = BEAT_S,
         lease_s: float = LEASE_S,
+        only: Run | None = None,
     ) -> None:
         self._out = out
         self._work = work
         self._stay = stay
         self._beat_s = beat_s
         self._lease_s = lease_s
+        self._only = only
         self._stop = threading.Event()
         self._is_open = False
         """Whether the work may be interrupted now: never between its end and its booking."""
@@ -93,7 +97,7 @@ class Worker:
             self._heeding_signals(),
             self._beating(),
         ):
-            claims = Claims(queue, self._lease_s)
+            claims = Claims(queue, self._lease_s, run=self._only)
             while not self._stop.is_set():
                 job = claims.claim()
                 if isinstance(job, Job):

@@ -86,9 +86,10 @@ def test_retry_and_cancel(out: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_the_budget_is_changed_limit_by_limit(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    say(capsys, 'budget', out, '--gpu-hours', 2, '--candidates', 5, '--money-per-gpu-hour', 3.6)
-    say(capsys, 'budget', out, '--candidates', 'none', '--disk-gb', 1)
-    assert 'money is -1' in say(capsys, 'budget', out, '--money=-1', code=2)
+    limits = 'gpu_hours=2,candidates=5'
+    say(capsys, 'budget', out, '--set', limits, '--money-per-gpu-hour', 3.6)
+    say(capsys, 'budget', out, '--set', 'candidates=none,disk=1GB')
+    assert 'give a number from 0' in say(capsys, 'budget', out, '--set', 'money=-1', code=2)
     with Queue.open(out) as queue:
         assert queue.budget() == Budget(gpu_s=7200, disk_bytes=1e9)
         assert queue.rates().gpu_s == pytest.approx(0.001)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from queue_work import order
@@ -14,8 +15,10 @@ from queue_work import order
 from cosmos_flywheel.core.errors import ConfigError, StoreError
 from cosmos_flywheel.core.job import Job, Outcome, Price, attempt_seed
 from cosmos_flywheel.core.processes import ProcessId, this_process
-from cosmos_flywheel.generate.budget import Budget, Rates
+from cosmos_flywheel.generate.budget import Budget, Rates, Run, changed
 from cosmos_flywheel.generate.claims import (
+    BUDGET,
+    EMPTY,
     LEASE_S,
     LONGEST_PAUSE_S,
     MOST_LOSSES,
@@ -390,3 +393,52 @@ def test_a_spoilt_file_is_named_with_the_remedy(tmp_path: Path) -> None:
 def test_an_unknown_job_is_named(queue: Queue) -> None:
     with pytest.raises(StoreError, match="no job begins with 'zz'"):
         queue.job('zz')
+
+
+@pytest.mark.parametrize(
+    ('text', 'limits'),
+    [
+        ('gpu_s=600,candidates=40,money=.5', {'gpu_s': 600, 'candidates': 40, 'money': 0.5}),
+        ('gpu_hours=2,disk=1.5GB', {'gpu_s': 7200, 'disk_bytes': 1.5e9}),
+        ('disk=2048,money=none', {'disk_bytes': 2048, 'money': None}),
+    ],
+)
+def test_limits_are_read_from_words(text: str, limits: dict[str, Any]) -> None:
+    assert changed(Budget(), text) == Budget(**limits)
+
+
+@pytest.mark.parametrize(
+    ('text', 'told'),
+    [
+        ('gpus=2', "no limit 'gpus'"),
+        ('gpu_s=1,gpu_hours=1', 'limits gpu_s twice'),
+        ('gpu_s=2GB', 'give a number from 0, or none'),
+        ('disk=2 GB', 'GB or TB, or none'),
+        ('money=nan', 'give a number from 0, or none'),
+        ('candidates', 'give a number from 0, or none'),
+    ],
+)
+def test_limits_that_cannot_be_meant_are_refused(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        changed(Budget(), text)
+
+
+def test_a_run_takes_its_jobs_only_and_keeps_to_its_own_budget(queue: Queue) -> None:
+    queue.add([order(n, backend=f'b{n % 2}') for n in range(6)])
+    before = Claims(queue)
+    before.finish(claimed(before), done(0))
+    mine = frozenset(order(n, backend=f'b{n % 2}').id for n in (1, 3, 4))
+    run = Run(mine, frozenset({'b1'}), Budget(candidates=1), queue.last_claim())
+    claims = Claims(queue, run=run)
+    job = claimed(claims)
+    assert job.id == order(1, backend='b1').id
+    claims.finish(job, done(1))
+    stopped = claims.idle()
+    assert stopped is not None
+    assert (stopped.why, stopped.is_over) == (BUDGET, True)
+    assert 'the budget of candidates is 1: 1 are spent' in stopped.words
+    more = Claims(queue, run=replace(run, budget=Budget()))
+    last = claimed(more)
+    assert last.id == order(3, backend='b1').id
+    more.finish(last, done(2))
+    assert idle(more) == Idle(EMPTY), 'the others are of another backend or another run'
