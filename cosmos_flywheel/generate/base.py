@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,6 +52,10 @@ class Extra:
     data: bytes
 
 
+def nothing() -> None:
+    """Where there is nothing to be done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guardrail:
     """What the model's own guardrail had to do with a film."""
@@ -84,6 +88,10 @@ class Made:
     gpu_s: float = 0.0
     guardrail: Guardrail | None = None
     """None where the generator has none."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What a world model was told, as it follows from order and parameters."""
+    release: Callable[[], object] = nothing
+    """Called once the candidate lies in its place: what it was made from may go."""
 
 
 class Generator(Protocol):

@@ -92,6 +92,7 @@ def make_candidate(out: Path, order: Order, generator: Generator) -> Candidate:
             'gpu_s': made.gpu_s,
         }
         is_new = writer.finish(manifest, run, made.truth)
+    made.release()
     return Candidate(identity, folder, is_new, cpu_s, made.gpu_s)
 
 
@@ -179,6 +180,7 @@ def _manifest(
         'actions': made.commands and _said(made.commands),
         'files': files,
         'guardrail': None if made.guardrail is None else asdict(made.guardrail),
+        **({'asked': dict(made.asked)} if made.asked else {}),
         'onset_s': None if made.onset_s is None else round(made.onset_s, 6),
         'notes': list(made.notes),
         'provenance': {
