@@ -33,7 +33,7 @@ from cosmos_flywheel.sim.record import record, rehearse
 from cosmos_flywheel.sim.render import load_mujoco
 from cosmos_flywheel.sim.world import Change, Fault, Robot, Setup
 
-REVISION = 1
+REVISION = 2
 """Counts up whenever equal orders get other episodes."""
 TWINS: Mapping[str, str] = {'sim_arm': 'arm', 'sim_base': 'base'}
 """Simulated robot by the name in the robot file."""

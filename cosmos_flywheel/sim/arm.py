@@ -106,7 +106,8 @@ class ArmWorld:
         """Until the plan is done."""
         if self._setup.recovers and self.span is not None:
             whole_s = arm_expert.takes_over_s(self._script, self.span)
-            whole_s += arm_expert.SECONDS[self._setup.task]
+            has_begun = self._plan is not self._script
+            whole_s += self._plan.seconds if has_begun else arm_expert.LONGEST_S
             return float(np.ceil(whole_s * CAMERA_HZ) / CAMERA_HZ)
         slowed_s = 0.0
         if self.span is not None and self._setup.has('slower_pace'):

@@ -2,12 +2,15 @@
 """What the arm's objects have come to, to a plan that still gets the task done.
 
 Unlike the script this expert sees: it knows where everything truly is. It plans once, from the
-instant at which it takes over.
+instant at which it takes over, and moves no harder than scripts do when nothing goes wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,16 +24,24 @@ from cosmos_flywheel.sim.arm_plan import (
     RELEASE_M,
     Leg,
     Plan,
+    make_plan,
 )
-from cosmos_flywheel.sim.arm_reach import Place
-from cosmos_flywheel.sim.arm_scene import PUSHED_HALF_M, Scene
-from cosmos_flywheel.sim.world import Numbers, Span
+from cosmos_flywheel.sim.arm_reach import Place, joints_at
+from cosmos_flywheel.sim.arm_scene import PUSHED_HALF_M, Scene, draw_scene
+from cosmos_flywheel.sim.world import Numbers, Setup, Span
 
 NOTICES_S = 0.4
 """So long after a fault began it takes over, at the end of the leg that is under way: there the
 hand stands still."""
-SECONDS = {'pick_place': 7.5, 'push': 6.5}
-"""How long its plans take, by task."""
+SCRIPTS, CALM = 16, 0.8
+"""It moves with at most this share of the speed and acceleration that so many nominal scripts
+reach: each of them is another one's hurry."""
+MOST_SLOWER = 2.5
+"""A motion that wants still more time leads to where the arm hardly reaches."""
+LONGEST_S = 20.0
+"""No plan of its takes longer; how long it takes is known once it has taken over."""
+SAMPLE_HZ = 60
+"""At which the motion of a plan is measured."""
 BEHIND_M = PUSHED_HALF_M + 0.018
 """From the middle of the box to the hand that is going to push it."""
 ARRIVED_M = {'pick_place': 0.05, 'push': 0.03}
@@ -55,7 +66,9 @@ def expert_plan(task: str, scene: Scene, now: Leg, poses: Mapping[str, Numbers])
 
     """
     plan = _push if task == 'push' else _pick_place
-    return Plan(now, plan(scene, now, poses[next(iter(scene.objects))]))
+    legs = plan(scene, now, poses[next(iter(scene.objects))])
+    unhurried = [_unhurried(task, before, leg) for before, leg in pairwise((now, *legs))]
+    return Plan(now, tuple(unhurried))
 
 
 def is_arrived(task: str, scene: Scene, pose: Numbers) -> bool:
@@ -103,6 +116,31 @@ def _push(scene: Scene, now: Leg, pose: Numbers) -> tuple[Leg, ...]:
         Leg('retreat', 0.6, away.at_height(0.2), CLOSED_M),
         Leg('end', 0.3, away.at_height(0.2), CLOSED_M),
     )
+
+
+def _unhurried(task: str, before: Leg, leg: Leg) -> Leg:
+    """The same motion, with as much time as the limits want: it begins and ends at rest."""
+    speed, acceleration = _rates(Plan(before, (leg,))) / _limits(task)
+    slower = np.clip(max(speed.max(), np.sqrt(acceleration.max())), 1.0, MOST_SLOWER)
+    return replace(leg, seconds=float(slower) * leg.seconds)
+
+
+@cache
+def _limits(task: str) -> Numbers:
+    """Of each element of the command, (2, 6), as `_rates`; endless for what scripts never move."""
+    setups = [Setup(task, seed) for seed in range(SCRIPTS)]
+    reached = np.max([_rates(make_plan(setup, draw_scene(setup))) for setup in setups], axis=0)
+    return np.where(reached > 0, CALM * reached, np.inf)
+
+
+def _rates(plan: Plan) -> Numbers:
+    """The largest that a plan commands, (2, 6): units a second, and a second squared."""
+    times_s = np.arange(0.0, plan.seconds + 1 / SAMPLE_HZ, 1 / SAMPLE_HZ)
+    path = np.array([np.append(joints_at(place), m) for place, m in map(plan.at, times_s)])
+    path[:, 4] = np.unwrap(path[:, 4], period=np.pi)  # the fingers may point either way
+    speed = np.diff(path, axis=0) * SAMPLE_HZ
+    acceleration = np.diff(speed, axis=0) * SAMPLE_HZ
+    return np.stack([np.abs(speed).max(0), np.abs(acceleration).max(0)])
 
 
 def _yaw(pose: Numbers) -> float:

@@ -110,9 +110,7 @@ class BaseWorld:
             return np.zeros(2)
         command: Numbers = commands[self._ticks].copy()
         if self._setup.recovers and self.span is not None:
-            since_s = self._ticks / CONTROL_HZ - self.span.start_s - NOTICES_S
-            slower = BRAKES_M_S2 * max(0.0, since_s)
-            command *= max(0.0, 1 - slower / max(self._fastest_m_s, 1e-6))
+            command *= self._braked(self.span.start_s + NOTICES_S, command[0])
         return command
 
     def step(self, command: Numbers) -> None:
@@ -181,7 +179,6 @@ class BaseWorld:
         for name in WHEELS:
             self._model.geom_friction[self._model.geom(name).id, 0] *= change.friction
         self._model.cam_pos[self._model.camera('front').id] += change.camera_m
-        self._fastest_m_s = float(self._drive.commands[:, 0].max())
 
     def _settle(self) -> None:
         """Put the robot at its start and let it sink on its wheels."""
@@ -189,6 +186,15 @@ class BaseWorld:
         self._robot.qpos[:] = x, y, WHEEL_RADIUS_M, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)
         self._mujoco.mj_step(self._model, self._data, SETTLE_STEPS)
         self._refresh()
+
+    def _braked(self, since_s: float, forward_m_s: float) -> float:
+        """Share of the script's command that is left to who brakes evenly since then."""
+        commands, noticed = self._drive.commands, round(since_s * CONTROL_HZ)
+        told_m_s = float(commands[min(noticed, len(commands) - 1), 0])
+        left_m_s = told_m_s - BRAKES_M_S2 * (self._ticks - noticed) / CONTROL_HZ
+        if self._ticks <= noticed or forward_m_s <= max(0.0, left_m_s):
+            return 1.0
+        return max(0.0, left_m_s) / forward_m_s
 
     def _refresh(self) -> None:
         """Bring what is seen up to the state; the next step starts as if this had not been."""

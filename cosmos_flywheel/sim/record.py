@@ -85,17 +85,16 @@ def record(
 
     """
     with closing(Episode(robot, setup)) as episode:
-        seconds = seconds or episode.seconds
-        if episode.span is not None and episode.span.start_s >= seconds:
+        if episode.span is not None and episode.span.start_s >= (seconds or episode.seconds):
             raise SimError(
                 f'{robot.name} {setup.task}, seed {setup.seed}: the fault begins at '
                 f'{episode.span.start_s:.1f} s, after the end; record more than that'
             )
         recorder = _Recorder(setup)
-        for _ in range(round(seconds * robot.control_hz)):
+        while episode.ticks < round((seconds or episode.seconds) * robot.control_hz):
             recorder.go_on(episode, film=film)
             if progress is not None:
-                progress(episode.at_s, seconds)
+                progress(episode.at_s, seconds or episode.seconds)
         return recorder.recording(episode)
 
 
@@ -107,8 +106,10 @@ def rehearse(robot: Robot, setup: Setup) -> bool:
 
     """
     with closing(robot.start(setup)) as world:
-        for _ in range(round(world.seconds * robot.control_hz)):
+        ticks = 0
+        while ticks < round(world.seconds * robot.control_hz):
             world.step(world.command())
+            ticks += 1
         return world.ends_well()
 
 

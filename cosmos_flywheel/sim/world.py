@@ -124,7 +124,10 @@ class World(Protocol):
 
     @property
     def seconds(self) -> float:
-        """How long the episode lasts; it may be stepped on beyond that."""
+        """How long the episode lasts; it may be stepped on beyond that.
+
+        Where an expert takes over, at most so long, until it has.
+        """
         ...
 
     @property
