@@ -9,7 +9,7 @@ question, so that a whole step can be recorded as one graph.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,18 +37,24 @@ class Generation:
     """The generation tower's weights on one device."""
 
     dims: Dims
-    layers: list[Layer]
+    layers: Sequence[Layer]
     ends: dict[str, Tensor]
     """Projections in and out, time embedder, action heads of all domains."""
 
     @classmethod
-    def load(cls, weights: Weights, dims: Dims, layers: int | None = None) -> Generation:
-        """Fetch the tower, or its first few layers, one layer at a time."""
+    def load(
+        cls,
+        weights: Weights,
+        dims: Dims,
+        layers: int | None = None,
+        hold: Callable[[Iterator[Layer]], Sequence[Layer]] = list,
+    ) -> Generation:
+        """Fetch the tower, or its first few layers, one layer at a time; `hold` keeps them."""
         names = [n for n in dims.shapes() if not n.startswith(('layers.', 'embed_tokens'))]
         count = dims.layers if layers is None else layers
         return cls(
             dims,
-            [pack_layer(weights, dims, f'layers.{i}') for i in range(count)],
+            hold(pack_layer(weights, dims, f'layers.{i}') for i in range(count)),
             {name: weights.get(name) for name in names},
         )
 

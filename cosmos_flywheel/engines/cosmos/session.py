@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +25,7 @@ from cosmos_flywheel.engines.cosmos.acting import Acting, modes_of
 from cosmos_flywheel.engines.cosmos.dims import GROUP
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
 from cosmos_flywheel.engines.cosmos.robot_model import CELL_PX
+from cosmos_flywheel.engines.cosmos.view import laid_again
 from cosmos_flywheel.engines.picture import exposure_residual, tolerant_residual
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Cosmos(Acting):
             part = self._held(rows[begin : begin + chunk])
             frames = self.runtime.pictures(self.runtime.foretell(picture, part, seed + index))
             found.append(frames if not found else frames[1:])
-            picture = self._again(frames[-1])
+            picture = laid_again(frames[-1], self.model.view.canvas)
         return np.concatenate(found)[: 1 + len(rows)]
 
     def close(self) -> None:
@@ -290,13 +290,6 @@ class Cosmos(Acting):
         missing = self.model.settings.chunk - len(rows)
         held = np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
         return np.ascontiguousarray(held, np.float32)
-
-    def _again(self, shown: Picture) -> Picture:
-        """A predicted picture laid on the canvas, to begin with."""
-        high, wide = self.model.view.canvas.content
-        down, across = high - shown.shape[0], wide - shown.shape[1]
-        whole = cv2.copyMakeBorder(shown, 0, down, 0, across, cv2.BORDER_REPLICATE)
-        return self.model.view.laid(np.asarray(whole, np.uint8))
 
     def _shows(self, stamp_ns: int) -> bool:
         """Whether it is time to decode a picture for people."""

@@ -117,13 +117,7 @@ class View:
 
     def laid(self, content: Picture) -> Picture:
         """Padded to the canvas as `Canvas.lay` pads."""
-        (high, wide), (down, across) = self.canvas.size, content.shape[:2]
-        bottom, right = high - down, wide - across
-        if not bottom and not right:
-            return content
-        far = right >= across or bottom >= down
-        way = cv2.BORDER_REPLICATE if far else cv2.BORDER_REFLECT_101
-        return np.asarray(cv2.copyMakeBorder(content, 0, bottom, 0, right, way), np.uint8)
+        return laid(content, self.canvas.size)
 
     def to_mapping(self) -> dict[str, Any]:
         """As a model folder keeps it."""
@@ -140,6 +134,25 @@ class View:
         """Inverse of `to_mapping`."""
         canvas = Canvas(_pair(written['canvas']), _pair(written['content']))
         return cls(written['point'], tuple(written['cameras']), written['primary'], canvas)
+
+
+def laid(content: Picture, size: Size) -> Picture:
+    """A picture (h, w, 3) at the upper left of one of (H, W), padded as `Canvas.lay` pads."""
+    (high, wide), (down, across) = size, content.shape[:2]
+    bottom, right = high - down, wide - across
+    if not bottom and not right:
+        return content
+    far = right >= across or bottom >= down
+    way = cv2.BORDER_REPLICATE if far else cv2.BORDER_REFLECT_101
+    return np.asarray(cv2.copyMakeBorder(content, 0, bottom, 0, right, way), np.uint8)
+
+
+def laid_again(shown: Picture, canvas: Canvas) -> Picture:
+    """A predicted picture laid on the canvas, to begin with; what was cut off repeats its edge."""
+    high, wide = canvas.content
+    down, across = high - shown.shape[0], wide - shown.shape[1]
+    whole = cv2.copyMakeBorder(shown, 0, down, 0, across, cv2.BORDER_REPLICATE)
+    return laid(np.asarray(whole, np.uint8), canvas.size)
 
 
 def _pair(numbers: Sequence[int]) -> Size:
