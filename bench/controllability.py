@@ -16,17 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 from common import ROOT, begin, print_table
-from numpy.typing import NDArray
 
 from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.engines import LocalModel
 from cosmos_flywheel.generate.augment import AXES, changed, draw_look
 from cosmos_flywheel.generate.local import roll_out
 from cosmos_flywheel.generate.steering import Floats, Responses, agreement, flow, steering
+from cosmos_flywheel.generate.twin import course
 from cosmos_flywheel.sim import find_robot
 from cosmos_flywheel.sim.world import Setup
 
@@ -41,14 +40,6 @@ TASK = 'pick_place'
 PERIODS = 2
 """Control periods in a tick."""
 LEAST_AGREEMENT = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """What came of one chunk."""
-
-    picture: NDArray[np.uint8]
-    hand_m: Floats
 
 
 def main() -> int:
@@ -88,7 +79,8 @@ def main() -> int:
 def respond(model: LocalModel, setup: Setup, start: int) -> Iterator[tuple[Responses, Floats]]:
     """Every axis at one start, and beside it how far the hand truly moved."""
     recording, path = recorded(setup, start)
-    plain = course(setup, start, np.zeros(path.shape[1]))
+    arm = find_robot('arm')
+    plain = course(arm, setup, start, STEPS, np.zeros(path.shape[1]))
     still = roll_out(model, recording, start, path)[-1]
     look = draw_look(dict.fromkeys(AXES, 'as_recorded'), np.random.default_rng(start))
     shown = changed(plain.picture[None], look, np.random.default_rng(0))[0]
@@ -98,7 +90,7 @@ def respond(model: LocalModel, setup: Setup, start: int) -> Iterator[tuple[Respo
         for amount in AMOUNTS_RAD:
             offset = np.zeros(path.shape[1])
             offset[place] = amount
-            real = course(setup, start, offset)
+            real = course(arm, setup, start, STEPS, offset)
             ramp = np.arange(1, STEPS + 1)[:, None] / STEPS
             dreamt = roll_out(model, recording, start, path + ramp * offset)[-1]
             # It is given other commands, and shows the recorded clip all the same.
@@ -106,7 +98,7 @@ def respond(model: LocalModel, setup: Setup, start: int) -> Iterator[tuple[Respo
             flows['sim'].append(flow(plain.picture, real.picture))
             flows['local'].append(flow(still, dreamt))
             flows['augment'].append(flow(shown, augmented))
-            moved.append(float(np.linalg.norm(real.hand_m - plain.hand_m)) * np.sign(amount))
+            moved.append(float(np.linalg.norm(real.truth - plain.truth)) * np.sign(amount))
         whole = {name: np.array(vectors) for name, vectors in flows.items()}
         yield Responses(axis, np.array(AMOUNTS_RAD), whole), np.array(moved)
 
@@ -129,17 +121,6 @@ def recorded(setup: Setup, start: int) -> tuple[Recording, Floats]:
         stamps_ns, np.stack(pictures), np.array(states, np.float32), actions[: start + 1]
     )
     return recording, np.array(commands[start:], np.float64)
-
-
-def course(setup: Setup, start: int, offset: Floats) -> Course:
-    """The same in the simulator, with a ramp that ends at the offset added to the chunk."""
-    with closing(find_robot('arm').start(setup)) as world:
-        for _ in range(start * PERIODS):
-            world.step(world.command())
-        for period in range(STEPS * PERIODS):
-            share = min(1.0, (period // PERIODS + 1) / STEPS)
-            world.step(world.command() + share * offset)
-        return Course(world.picture(), world.truth()['hand'])
 
 
 def fit(name: str, found: list[Responses]) -> dict[str, float]:
