@@ -171,7 +171,12 @@ class Brief:
     @property
     def id(self) -> str:
         """16 hex digits of everything in it: an edited brief is another one."""
-        return sha256_hex(canonical_json(asdict(self)))[:ID_DIGITS]
+        return self.sha256[:ID_DIGITS]
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits of everything in it, however its file is laid out."""
+        return sha256_hex(canonical_json(asdict(self)))
 
     def document(self) -> dict[str, Any]:
         """As `brief-v1` has it."""

@@ -45,5 +45,9 @@ class NotNowError(FlywheelError):
     """What is needed is away or taken for a while; the same may be asked for later."""
 
 
+class PermanentError(FlywheelError):
+    """What was asked for can be had at no time and with no seed: somebody has to change it."""
+
+
 class TravelError(FlywheelError):
     """Episodes cannot travel: a policy forbids it, the other side is away, or bytes are wrong."""

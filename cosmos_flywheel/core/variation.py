@@ -32,6 +32,11 @@ def variations(brief: Brief) -> tuple[Variation, ...]:
     return tuple(one for family in brief.families for one in _cells(family))
 
 
+def variation_from(asked: Mapping[str, Any]) -> Variation:
+    """The variation of a document that names family, actions and cell."""
+    return Variation(asked['family'], asked['actions'], dict(asked['cell']))
+
+
 def candidate_id(
     brief_id: str, variation: Variation, seed: int, backend: str, parameters: Mapping[str, Any]
 ) -> str:

@@ -40,6 +40,17 @@ BACKENDS: Mapping[str, Callable[[Means], Generator]] = {
 }
 
 
+NEEDS: Mapping[str, str] = {'local': 'model'}
+"""By generator the field of `Means` that it cannot do without."""
+
+
+def able(means: Means) -> frozenset[str]:
+    """Names of the generators that these means are enough for."""
+    return frozenset(
+        name for name in BACKENDS if name not in NEEDS or getattr(means, NEEDS[name]) is not None
+    )
+
+
 @lru_cache(maxsize=8)
 def find_backend(name: str, means: Means) -> Generator:
     """The generator of that name, opened once a process.

@@ -117,10 +117,13 @@ class Claims:
             self._back(job)
         return True
 
-    def fail(self, job: Job, reason: str, price: Price) -> bool:
-        """Book an attempt that came to nothing: another seed is tried, or the job is dead."""
+    def fail(self, job: Job, reason: str, price: Price, *, for_good: bool = False) -> bool:
+        """Book an attempt that came to nothing: another seed is tried, or the job is dead.
+
+        It is dead at once where no seed would help, `for_good`.
+        """
         with self._db.writing():
-            return self._fail(job, reason, price)
+            return self._fail(job, reason, price, for_good=for_good)
 
     def postpone(self, job: Job, reason: str, price: Price) -> bool:
         """Give a job back that cannot be done now, and leave its backend alone for a while."""
@@ -237,13 +240,13 @@ class Claims:
         ended_s = self._queue.clock.wall_s()
         return bool(self._db.change(statement, (outcome, reason, ended_s, *values, job.claim)))
 
-    def _fail(self, job: Job, reason: str, price: Price) -> bool:
+    def _fail(self, job: Job, reason: str, price: Price, *, for_good: bool = False) -> bool:
         if not self._close(job, 'failed', reason, price):
             return False
         self._db.change(
-            """UPDATE jobs SET reason = ?, state = IIF(attempt < allowed, 'waiting', 'dead')
+            """UPDATE jobs SET reason = ?, state = IIF(? OR attempt >= allowed, 'dead', 'waiting')
             WHERE id = ? AND state = ?""",
-            (reason, job.id, CLAIMED),
+            (reason, for_good, job.id, CLAIMED),
         )
         self._back(job)
         return True

@@ -17,7 +17,8 @@ from cosmos_flywheel.generate.backends import Means, find_backend, usual_backend
 from cosmos_flywheel.generate.brief import compile_brief
 from cosmos_flywheel.generate.failure import read_failure
 from cosmos_flywheel.generate.grid import current
-from cosmos_flywheel.generate.order_work import job_orders
+from cosmos_flywheel.generate.order_work import job_order
+from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.worth import Worth, deserves, in_order
 from cosmos_flywheel.store.briefs import BRIEFS, iter_briefs, read_brief, save_brief
@@ -113,5 +114,8 @@ class Desk:
         generator = (
             find_backend(wanted.backend, wanted.means) if wanted.backend else usual_backend(brief)
         )
-        folder = self._out / BRIEFS / brief.id
-        return queue.add(job_orders(folder, generator, wanted.count, wanted.seed, round(weight)))
+        plan = make_plan(brief, generator, wanted.count, wanted.seed)
+        return queue.add(
+            job_order(brief, generator, variation, seed, round(weight))
+            for variation, seed in plan.orders
+        )

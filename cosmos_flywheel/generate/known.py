@@ -30,7 +30,7 @@ def read_briefs(folder: Path) -> list[Brief]:
         ConfigError: what one orders contradicts itself, or it was edited and not taken in.
 
     """
-    return current(map(_kept, iter_briefs(folder)))
+    return current(filter(None, map(_kept, iter_briefs(folder))))
 
 
 def real_failures(
@@ -127,8 +127,11 @@ def _tried(out: Path, rejected: frozenset[str], accepted: frozenset[str]) -> Ite
         yield Tried(manifest['brief']['id'], key, manifest['seed'], state)
 
 
-def _kept(folder: Path) -> Brief:
+def _kept(folder: Path) -> Brief | None:
+    """The brief of a folder; None for one that was edited and has a folder of its own by now."""
     brief = read_brief(folder)
-    if brief.id != folder.name:
-        raise ConfigError(f'{folder}: was edited; take it in with: flywheel brief {folder}')
-    return brief
+    if brief.id == folder.name:
+        return brief
+    if (folder.parent / brief.id).is_dir():
+        return None
+    raise ConfigError(f'{folder}: was edited; take it in with: flywheel brief {folder}')

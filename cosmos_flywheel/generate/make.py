@@ -22,7 +22,7 @@ from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.types import Picture
-from cosmos_flywheel.core.variation import Variation, candidate_id
+from cosmos_flywheel.core.variation import Variation, candidate_id, variation_from
 from cosmos_flywheel.generate.actions import Commands
 from cosmos_flywheel.generate.base import Generator, Made, Order
 from cosmos_flywheel.store.candidates import (
@@ -103,8 +103,7 @@ def brief_of(folder: Path) -> Brief:
 
 def variation_of(manifest: Mapping[str, Any]) -> Variation:
     """What a candidate was to be."""
-    asked = manifest['variation']
-    return Variation(asked['family'], asked['actions'], dict(asked['cell']))
+    return variation_from(manifest['variation'])
 
 
 def differences(folder: Path, order: Order, generator: Generator) -> tuple[str, ...]:

@@ -3,24 +3,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.errors import ConfigError, FlywheelError, NotNowError, PermanentError
 from cosmos_flywheel.core.job import Job, JobOrder, Outcome, Price
-from cosmos_flywheel.core.lineage import sha256_file
-from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.core.lineage import canonical_json
+from cosmos_flywheel.core.variation import Variation, variation_from
 from cosmos_flywheel.generate.backends import Means, find_backend
 from cosmos_flywheel.generate.base import Generator, Order
 from cosmos_flywheel.generate.make import make_candidate
-from cosmos_flywheel.generate.plan import make_plan
-from cosmos_flywheel.store.briefs import BRIEFS, DOCUMENT, read_brief
+from cosmos_flywheel.store.briefs import BRIEFS, read_brief
 from cosmos_flywheel.store.candidates import read_run
+from cosmos_flywheel.store.episodes import read_episode
 from cosmos_flywheel.store.robots import load_robot
+
+GUESSED_GPU_S = 60.0
+"""What the budget reserves for a candidate of a world model until one was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderWork:
-    """Does the jobs of `job_orders`; goes to other processes.
+    """Does the jobs of `job_order`; goes to other processes.
 
     Args:
         robot: a robot or a robot file; None for the brief's.
@@ -37,43 +45,72 @@ class OrderWork:
         """Make the job's candidate below the output folder, or find it there.
 
         Raises:
+            PermanentError: the brief or the episode is gone, damaged or another one, or the
+                generator is not the one that was asked.
             FlywheelError: the order is refused with this seed, or something is missing.
 
         """
-        brief = read_brief(out / BRIEFS / job.order.brief_id)
-        asked = job.order.variation
-        order = Order(
-            brief,
-            out / brief.origin.id,
-            load_robot(self.robot or brief.origin.robot),
-            Variation(asked['family'], asked['actions'], dict(asked['cell'])),
-            job.seed,
-            self.nominal,
-        )
-        found = make_candidate(out, order, find_backend(job.order.backend, self.means))
+        with _for_good():
+            order = self._order(job, out)
+            generator = find_backend(job.order.backend, self.means)
+            _require_same(job, generator)
+        found = make_candidate(out, order, generator)
         run = read_run(found.folder)
         size_bytes = sum(path.stat().st_size for path in found.folder.iterdir())
         price = Price(run['gpu_s'], run['cpu_s'], 0.0, size_bytes)
         return Outcome(price, found.id, found=not found.is_new)
 
+    def _order(self, job: Job, out: Path) -> Order:
+        brief = read_brief(out / BRIEFS / job.order.brief_id)
+        if brief.sha256 != job.order.brief_sha256:
+            raise ConfigError(
+                f'brief {job.order.brief_id}: was edited after it was ordered; take it in with: '
+                f'flywheel brief {out / BRIEFS / job.order.brief_id}, and order that one'
+            )
+        episode = out / brief.origin.id
+        read_episode(episode)
+        robot = load_robot(self.robot or brief.origin.robot)
+        variation = variation_from(job.order.variation)
+        return Order(brief, episode, robot, variation, job.seed, self.nominal)
 
-def job_orders(
-    brief: Path, generator: Generator, count: int, seed: int = 0, priority: int = 0
-) -> list[JobOrder]:
-    """What to put into the queue for so many candidates of the brief in this folder."""
-    read = read_brief(brief)
-    name, revision = generator.model
-    request = {**generator.parameters, 'model': [name, revision]}
-    sha256 = sha256_file(brief / DOCUMENT)
-    return [
-        JobOrder(
-            brief_id=read.id,
-            brief_sha256=sha256,
-            backend=generator.name,
-            variation=asdict(variation),
-            seed=at,
-            request=request,
-            priority=priority,
+
+def job_order(
+    brief: Brief, generator: Generator, variation: Variation, seed: int, priority: int = 0
+) -> JobOrder:
+    """What to put into the queue for one candidate."""
+    on_gpu = generator.kind == 'generated'
+    return JobOrder(
+        brief_id=brief.id,
+        brief_sha256=brief.sha256,
+        backend=generator.name,
+        variation=asdict(variation),
+        seed=seed,
+        request=_request(generator),
+        priority=priority,
+        estimate=Price(gpu_s=GUESSED_GPU_S if on_gpu else 0.0),
+    )
+
+
+def _request(generator: Generator) -> dict[str, Any]:
+    """Everything beside the order that decides the result."""
+    return {**generator.parameters, 'model': list(generator.model)}
+
+
+def _require_same(job: Job, generator: Generator) -> None:
+    asked, here = dict(job.order.request), _request(generator)
+    if canonical_json(asked) != canonical_json(here):
+        raise ConfigError(
+            f'job {job.id}: was ordered of {generator.name} as {asked}, here it is {here}; give '
+            'the model of then, or order anew'
         )
-        for variation, at in make_plan(read, generator, count, seed).orders
-    ]
+
+
+@contextmanager
+def _for_good() -> Iterator[None]:
+    """What is wrong before a seed is drawn, no other seed mends."""
+    try:
+        yield
+    except NotNowError:
+        raise
+    except FlywheelError as error:
+        raise PermanentError(str(error)) from error

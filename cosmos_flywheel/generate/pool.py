@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several workers on one queue, each in a process of its own.
+"""Several workers on one queue, each in a process of its own; or one in this process.
 
 A worker that dies is replaced: its job goes back, and is dead itself if that happens again and
 again. Workers leave Ctrl-C to this process and never outlive it.
@@ -33,12 +33,12 @@ def work_queue(
     progress: Callable[[Queue], object] | None = None,
     **options: Any,
 ) -> None:
-    """Work until the queue is empty or its budget is used up; `Queue.jobs` says what came of it.
+    """Work until the queue is empty or a budget is used up; `Queue.jobs` says what came of it.
 
     Args:
         out: folder of the queue.
         work: does one job; goes to other processes, so a function of a module or a plain object.
-        workers: processes.
+        workers: processes; 0 works in this one.
         progress: told twice a second, to look for itself.
         options: `stay`, `beat_s`, `lease_s` and `only` of `Worker`.
 
@@ -47,6 +47,9 @@ def work_queue(
         KeyboardInterrupt: Ctrl-C came; all jobs were given back.
 
     """
+    if not workers:
+        _work_here(out, work, progress, options)
+        return
     with Queue.open(out) as queue:
         processes = [_start(out, work, options) for _ in range(workers)]
         try:
@@ -61,6 +64,27 @@ def work_queue(
                         processes.append(_start(out, work, options))
         finally:
             _end(processes)
+
+
+def _work_here(
+    out: Path, work: Work, progress: Callable[[Queue], object] | None, options: dict[str, Any]
+) -> None:
+    over = threading.Event()
+
+    def tell() -> None:
+        with Queue.open(out) as queue:
+            while progress is not None and not over.wait(TELL_S):
+                progress(queue)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        shift = Worker(out, work, **options).run()
+    finally:
+        over.set()
+        thread.join()
+    if shift.idle is None:
+        raise KeyboardInterrupt
 
 
 def _start(out: Path, work: Work, options: dict[str, Any]) -> SpawnProcess:

@@ -1,106 +1,166 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Briefs → candidates, one after another: what is refused is tried with other seeds, and told."""
+"""Orders → candidates by way of the queue; the next orders stand in for what comes to nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.contract import Robot
-from cosmos_flywheel.core.errors import ConfigError, SimError
-from cosmos_flywheel.generate.base import Generator, Order
-from cosmos_flywheel.generate.make import Candidate, make_candidate
+from cosmos_flywheel.core.job import CANCELLED, CLAIMED, DEAD, DONE, WAITING, Job, JobOrder
+from cosmos_flywheel.generate.base import Generator
+from cosmos_flywheel.generate.budget import Budget, Run
+from cosmos_flywheel.generate.claims import Claims
+from cosmos_flywheel.generate.order_work import job_order
 from cosmos_flywheel.generate.plan import make_plan
+from cosmos_flywheel.generate.pool import work_queue
+from cosmos_flywheel.generate.queue import Queue
+from cosmos_flywheel.generate.worker import Work
+from cosmos_flywheel.store.candidates import CANDIDATES
 
-ATTEMPTS = 3
-"""So many seeds are tried for one candidate."""
 MOST_ORDERS = 2
 """So many times the candidates that are wanted are ordered, where some are refused."""
-SEEDS_APART = 10_000
-"""Between the seeds of attempts."""
-
-Progress = Callable[[int, int], None]
-"""Told how many candidates are done, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
-class Produced:
-    """What came of one brief."""
+class Wish:
+    """Candidates that are wanted of one brief by one generator."""
 
-    made: tuple[Candidate, ...]
-    refused: tuple[str, ...]
-    """Orders that no seed met, with the reason of the last."""
-    unmade: tuple[str, ...]
-    """Cells that the generator does not make, with the reason."""
-    tries: int
-    """Orders that were refused on the way, those among them that another seed met."""
-    left_open: tuple[str, ...]
+    brief_id: str
+    backend: str
+    orders: tuple[JobOrder, ...]
+    """In turn; those beyond `count` are for those before them that come to nothing."""
+    count: int
+    unmade: tuple[str, ...] = ()
+    """Cells of the brief that the generator does not make, with the reason."""
+    left_open: tuple[str, ...] = ()
     """Axes of the brief that the generator does not know."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What the candidates of one brief are made from."""
+class Produced:
+    """What came of one wish."""
 
-    brief: Brief
-    episode: Path
-    """The failure's folder."""
-    robot: Robot
-    nominal: tuple[Path, ...] = ()
-    """Bags in which nothing went wrong."""
+    wish: Wish
+    made: tuple[Job, ...]
+    found: tuple[Job, ...]
+    """Whose candidates were there before."""
+    refused: tuple[Job, ...]
+    """Dead, with the reason; or cancelled."""
+    left: tuple[Job, ...]
+    """That still wait in the queue."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there are fewer candidates than were wanted."""
+        return len(self.made) + len(self.found) < self.wish.count
+
+
+Progress = Callable[[Queue], object]
+
+
+def wish_for(brief: Brief, generator: Generator, count: int, seed: int = 0) -> Wish:
+    """So many candidates of a brief, with as many orders again for those that are refused."""
+    plan = make_plan(brief, generator, MOST_ORDERS * count, seed)
+    orders = tuple(job_order(brief, generator, cell, at) for cell, at in plan.orders)
+    return Wish(brief.id, generator.name, orders, count, plan.refused, plan.left_open)
+
+
+def queued_wishes(out: Path, backends: Collection[str]) -> list[Wish]:
+    """Whatever waits in the queue for one of these generators."""
+    with Queue.open(out) as queue:
+        orders = [job.order for job in queue.jobs(WAITING) if job.order.backend in backends]
+    return wishes_of(orders)
+
+
+def wishes_of(orders: Iterable[JobOrder]) -> list[Wish]:
+    """A wish for exactly these orders, for each brief and generator."""
+    found: dict[tuple[str, str], list[JobOrder]] = {}
+    for order in orders:
+        found.setdefault((order.brief_id, order.backend), []).append(order)
+    return [Wish(*key, tuple(those), len(those)) for key, those in found.items()]
 
 
 def produce(
     out: Path,
-    source: Source,
-    generator: Generator,
-    count: int,
-    seed: int = 0,
+    wishes: Sequence[Wish],
+    work: Work,
+    *,
+    workers: int = 0,
+    budget: Budget | None = None,
     progress: Progress | None = None,
-) -> Produced:
-    """Make so many candidates of one brief; in place of a refused order the next cells are made.
+) -> tuple[list[Produced], str]:
+    """Put all orders into the queue and work them off, until each wish is met or has no more.
+
+    A job that was dead or cancelled before is given new attempts where there is nothing else.
 
     Args:
-        out: where `candidates/` lies.
-        source: what they are made from.
-        generator: who makes them.
-        count: how many.
-        seed: the first.
-        progress: called before each.
+        out: the output folder.
+        wishes: what is wanted; jobs of others in the queue stay where they are.
+        work: makes one job's candidate; goes to other processes.
+        workers: processes; 0 works in this one.
+        budget: what this run may spend, beside the budget of the queue.
+        progress: told twice a second, to look for itself.
+
+    Returns:
+        What came of each wish, and which limit stopped the run; '' if none did.
 
     Raises:
-        FlywheelError: other than the refusal of an order: the clip, the disk, the engine.
+        KeyboardInterrupt: Ctrl-C came; all jobs were given back.
 
     """
-    plan = make_plan(source.brief, generator, MOST_ORDERS * count, seed)
-    made: list[Candidate] = []
-    refused: list[str] = []
-    tries = 0
-    for variation, at in plan.orders:
-        if progress is not None:
-            progress(len(made), count)
-        order = Order(source.brief, source.episode, source.robot, variation, at, source.nominal)
-        found, reasons = _attempt(out, order, generator)
-        tries += len(reasons)
-        if found is None:
-            refused.append(f'{variation}, seed {at} and {ATTEMPTS - 1} more: {reasons[-1]}')
-        else:
-            made.append(found)
-        if len(made) == count:
-            break
-    return Produced(tuple(made), tuple(refused), plan.refused, tries, plan.left_open)
+    there = {folder.name for folder in (out / CANDIDATES).glob('*')}
+    with Queue.open(out) as queue:
+        run = Run(budget=budget or Budget(), since=queue.last_claim())
+        states = queue.states()
+        before = {name for name, state in states.items() if state in (DEAD, CANCELLED)}
+        asked: set[str] = set()
+        stopped = ''
+        while not stopped:
+            orders = [order for wish in wishes for order in _due(wish, queue.states(), before)]
+            if not orders:
+                break
+            queue.add(orders)
+            for order in orders:
+                if order.id in before:
+                    before.discard(order.id)
+                    queue.retry(order.id)
+            asked |= {order.id for order in orders}
+            run = Run(frozenset(asked), None, run.budget, run.since)
+            work_queue(out, work, workers, progress=progress, only=run)
+            stopped = _stopped(queue, run)
+        jobs = {job.id: job for job in queue.jobs()}
+    return [_produced(wish, jobs, there) for wish in wishes], stopped
 
 
-def _attempt(
-    out: Path, order: Order, generator: Generator
-) -> tuple[Candidate | None, Sequence[str]]:
-    reasons: list[str] = []
-    for attempt in range(ATTEMPTS):
-        try:
-            seeded = replace(order, seed=order.seed + attempt * SEEDS_APART)
-            return make_candidate(out, seeded, generator), reasons
-        except (ConfigError, SimError) as error:
-            reasons.append(str(error))
-    return None, reasons
+def _due(wish: Wish, states: Mapping[str, str], before: Collection[str]) -> list[JobOrder]:
+    """What is to be done next for a wish."""
+
+    def those(*wanted: str | None) -> list[JobOrder]:
+        return [order for order in wish.orders if states.get(order.id) in wanted]
+
+    refused = [order for order in those(DEAD, CANCELLED) if order.id in before]
+    unwanted = [order for order in those(CANCELLED) if order.id not in before]
+    short = max(wish.count - len(those(DONE)) - len(unwanted), 0)
+    return (those(None, WAITING, CLAIMED) or refused)[:short]
+
+
+def _stopped(queue: Queue, run: Run) -> str:
+    """Why jobs of the run still wait; '' if none does."""
+    if not any(job.id in (run.jobs or ()) for job in queue.jobs(WAITING)):
+        return ''
+    idle = Claims(queue, run=run).idle()
+    return 'its workers ended' if idle is None else idle.words
+
+
+def _produced(wish: Wish, jobs: Mapping[str, Job], there: Collection[str]) -> Produced:
+    mine = [jobs[order.id] for order in wish.orders if order.id in jobs]
+    done = [job for job in mine if job.state == DONE]
+    return Produced(
+        wish,
+        made=tuple(job for job in done if job.candidate_id not in there),
+        found=tuple(job for job in done if job.candidate_id in there),
+        refused=tuple(job for job in mine if job.state in (DEAD, CANCELLED)),
+        left=tuple(job for job in mine if job.state in (WAITING, CLAIMED)),
+    )

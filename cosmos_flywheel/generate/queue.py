@@ -135,6 +135,10 @@ class Queue:
         rows = self.database.ask(query, (job_id,))
         return [Attempt(*(*row[:9], read_price(row[9:]))) for row in rows]
 
+    def states(self) -> dict[str, str]:
+        """Of every job, by id."""
+        return dict(self.database.ask('SELECT id, state FROM jobs'))
+
     def counts(self) -> dict[str, int]:
         """Jobs by state; states that nothing is in are left out."""
         return dict(self.database.ask('SELECT state, COUNT(*) FROM jobs GROUP BY state'))

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosmos_flywheel.core.errors import FlywheelError, NotNowError, StoreError
+from cosmos_flywheel.core.errors import FlywheelError, NotNowError, PermanentError, StoreError
 from cosmos_flywheel.core.job import Job, Outcome, Price
 from cosmos_flywheel.generate.budget import Run
 from cosmos_flywheel.generate.claims import LEASE_S, Claims, Idle
@@ -26,8 +26,8 @@ from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.store.files import DISK_FULL
 
 Work = Callable[[Job, Path], Outcome]
-"""Makes a job's candidate below the output folder. FlywheelError is a failed attempt, NotNowError
-no attempt at all; a full disk counts as NotNowError."""
+"""Makes a job's candidate below the output folder. FlywheelError is a failed attempt,
+PermanentError the last one, NotNowError no attempt at all; a full disk counts as NotNowError."""
 BEAT_S = 5.0
 POLL_S = 0.2
 _UNWANTED = signal.SIGUSR1
@@ -126,7 +126,8 @@ class Worker:
             if isinstance(error, NotNowError) or _is_disk_full(error):
                 shift.postponed += claims.postpone(job, str(error), _without_gpu(price()))
             else:
-                shift.failed += claims.fail(job, str(error), price())
+                for_good = isinstance(error, PermanentError)
+                shift.failed += claims.fail(job, str(error), price(), for_good=for_good)
         except OSError as error:
             if _is_disk_full(error):
                 words = f'{self._out}: the disk is full; free space on it'

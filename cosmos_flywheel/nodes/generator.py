@@ -19,8 +19,8 @@ from rclpy.node import Node
 
 from cosmos_flywheel.core.errors import FlywheelError
 from cosmos_flywheel.core.job import CLAIMED, DEAD, DONE, WAITING, Price
-from cosmos_flywheel.generate.backends import BACKENDS, Means
-from cosmos_flywheel.generate.budget import Budget
+from cosmos_flywheel.generate.backends import BACKENDS, Means, able
+from cosmos_flywheel.generate.budget import Budget, Run
 from cosmos_flywheel.generate.desk import Desk, Wanted
 from cosmos_flywheel.generate.order_work import OrderWork
 from cosmos_flywheel.generate.queue import Queue
@@ -72,7 +72,9 @@ class Generator(Node):
         self._worker_trouble = self._desk_trouble = ''
         self._candidates = Publisher(self, Candidate, CANDIDATE, EPISODE_QOS)
         self.create_subscription(FailureEpisode, EPISODE, self._take, EPISODE_QOS)
-        self._worker = Worker(self._out, OrderWork(means=wanted.means), stay=True)
+        only = Run(backends=able(wanted.means))
+        work = OrderWork(means=wanted.means)
+        self._worker = Worker(self._out, work, stay=True, only=only)
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
         steady = Clock(clock_type=ClockType.STEADY_TIME)

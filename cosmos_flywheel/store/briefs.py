@@ -76,17 +76,22 @@ def read_brief(folder: Path, *, verify: bool = True) -> Brief:
     return brief
 
 
-def adopt(folder: Path) -> Path:
-    """Give an edited brief a folder of its own beside the one it lies in; returns that folder.
+def adopt(folder: Path, out: Path | None = None) -> Path:
+    """Give an edited brief, or one from elsewhere, a folder of its own; returns that folder.
 
-    A brief that was not edited stays where it is. Raises what `read_brief` does, and StoreError
-    where the new folder cannot be written.
+    One that lies there under its own id stays as it is. Raises what `read_brief` does, and
+    StoreError where the new folder cannot be written.
+
+    Args:
+        folder: the brief's.
+        out: where its folder is to lie; by default beside the one it lies in.
+
     """
-    brief = read_brief(folder)
-    if brief.id == schemas.read_document(folder / DOCUMENT)['id']:
+    brief, out = read_brief(folder), out or folder.parent
+    if folder.resolve() == (out / brief.id).resolve():
         return folder
     files = {name: (folder / name).read_bytes() for name in brief.files}
-    return save_brief(folder.parent, brief, files)
+    return save_brief(out, brief, files)
 
 
 def iter_briefs(out: Path) -> Iterator[Path]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from order_maker import FAMILIES, make_brief, make_episode
 
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.generate.queue import Queue
-from cosmos_flywheel.store.briefs import save_brief
+from cosmos_flywheel.store.briefs import read_brief, save_brief
 from cosmos_flywheel.store.candidates import iter_candidates, read_candidate
 
 KEYFRAME = bytes(cv2.imencode('.png', np.zeros((48, 64, 3), np.uint8))[1])
@@ -60,6 +61,8 @@ def test_made_again_a_candidate_is_the_same(out, capsys):
     [
         (['--all', '-n', '0'], 'give at least 1'),
         ([], 'say which'),
+        (['--all', '--queued'], 'say which'),
+        (['--all', '--budget', 'gpus=1'], "no limit 'gpus'"),
         (['--all', '--backend', 'local'], 'give --model'),
         (['--again', 'nosuch'], 'no candidate begins'),
     ],
@@ -95,17 +98,34 @@ def test_the_sheet_has_a_row_for_each_candidate(out, tmp_path, capsys):
     assert main(['candidates', 'sheet', str(tmp_path)]) == 2
 
 
-def test_by_way_of_the_queue_each_order_is_made_once(tmp_path, capsys):
+def test_several_processes_make_each_order_once_within_the_budget(tmp_path, capsys):
     brief = make_brief(make_episode(tmp_path), families=FAMILIES)
     save_brief(tmp_path / 'briefs', brief, {'keyframes/0.png': KEYFRAME})
     words = ['generate', '--all', '--out', str(tmp_path), '-n', '3', '--workers', '2']
-    assert main(words) == 0
-    assert '3 new jobs in the queue' in capsys.readouterr().out
-    assert main(words) == 0
-    assert '0 new jobs in the queue, 3 were there' in capsys.readouterr().out
+    assert main([*words, '--budget', 'candidates=2']) == 1
+    told = capsys.readouterr().out
+    assert 'stopped: the budget of candidates is 2' in told
+    assert '1 orders wait in the queue' in told
+    assert main(['generate', '--queued', '--out', str(tmp_path)]) == 0
     made = {folder.name for folder in iter_candidates(tmp_path)}
     with Queue.open(tmp_path) as queue:
         jobs = queue.jobs()
     assert {job.candidate_id for job in jobs} == made
     assert len(made) == 3
     assert all(job.price.cpu_s > 0 and job.price.size_bytes > 0 for job in jobs)
+
+
+def test_an_edited_brief_is_taken_in_and_one_of_nonsense_is_left_out(tmp_path, capsys):
+    brief = make_brief(make_episode(tmp_path), families=FAMILIES)
+    folder = save_brief(tmp_path / 'briefs', brief, {'keyframes/0.png': KEYFRAME})
+    bad = save_brief(tmp_path / 'briefs', replace(brief, pack='x'), {'keyframes/0.png': KEYFRAME})
+    (bad / 'brief.json').write_text((bad / 'brief.json').read_text().replace('nominal', 'magic'))
+    path = folder / 'brief.json'
+    path.write_text(path.read_text().replace('A table.', 'A wet table.'))
+    assert main(['generate', '--all', '--out', str(tmp_path), '-n', '1']) == 1
+    told = capsys.readouterr()
+    assert f'left out: {bad}/brief.json: ' in told.err
+    (candidate,) = iter_candidates(tmp_path)
+    used = read_candidate(candidate)['brief']['id']
+    assert used != folder.name
+    assert read_brief(tmp_path / 'briefs' / used).prompt.scene == 'A wet table.'

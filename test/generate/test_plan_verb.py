@@ -224,6 +224,8 @@ def test_a_brief_edited_into_nonsense_is_named(out: Path, capsys: Any) -> None:
     path.write_text(json.dumps(document))
     assert main(['plan', str(out)]) == 2
     assert f'was edited; take it in with: flywheel brief {path.parent}' in capsys.readouterr().err
+    assert main(['brief', str(path.parent)]) == 0
+    assert plan(out)['orders'][0]['variation']['actions'] == 'perturbed'
 
 
 def test_what_a_cause_costs_is_said_by_its_pack(out: Path) -> None:

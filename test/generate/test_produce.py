@@ -1,66 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""So many candidates of one brief: what is refused is tried with other seeds, and told."""
+"""Orders go through the queue until each wish is met: what is refused is replaced, and told."""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
-from order_maker import FAMILIES, ROBOT, make_brief, make_episode
+from pathlib import Path
 
-from cosmos_flywheel.core.errors import ConfigError, StoreError
-from cosmos_flywheel.generate.augment import Augment
-from cosmos_flywheel.generate.base import Made
-from cosmos_flywheel.generate.produce import SEEDS_APART, Source, produce
+from queue_work import made, make, order
 
-
-class Picky(Augment):
-    """Refuses the orders of some seeds."""
-
-    name = 'picky'
-
-    def __init__(self, *refused: int, error: type[Exception] = ConfigError) -> None:
-        self.refused, self.error = refused, error
-        self.asked: list[int] = []
-
-    def make(self, order) -> Made:
-        self.asked.append(order.seed)
-        if order.seed in self.refused:
-            raise self.error(f'not with seed {order.seed}')
-        return Made(np.zeros((3, 16, 16, 3), np.uint8), 15.0, None, None)
+from cosmos_flywheel.core.job import JobOrder
+from cosmos_flywheel.generate.budget import Budget
+from cosmos_flywheel.generate.produce import Wish, produce, queued_wishes
+from cosmos_flywheel.generate.queue import Queue
 
 
-@pytest.fixture(scope='module')
-def source(tmp_path_factory):
-    episode = make_episode(tmp_path_factory.mktemp('out'))
-    return Source(make_brief(episode, families=FAMILIES), episode, ROBOT)
+def wish(*orders: JobOrder, count: int) -> Wish:
+    return Wish('ab' * 8, 'made_up', orders, count)
 
 
-def test_a_refused_order_is_tried_with_other_seeds(source, tmp_path):
-    picky = Picky(0)
-    done = produce(tmp_path, source, picky, 2)
-    assert len(done.made) == 2
-    assert done.refused == ()
-    assert done.tries == 2
-    assert picky.asked == [0, SEEDS_APART, 0, SEEDS_APART]
+def test_the_next_orders_stand_in_for_those_that_are_refused(tmp_path: Path) -> None:
+    bad = order(1, request={'fails': 9})
+    (done,), stopped = produce(tmp_path, [wish(bad, *map(order, range(2, 6)), count=2)], make)
+    assert [job.id for job in done.made] == [order(2).id, order(3).id]
+    assert [(job.id, job.attempt) for job in done.refused] == [(bad.id, 3)]
+    assert (done.is_short, stopped) == (False, '')
+    (again,), _ = produce(tmp_path, [wish(bad, *map(order, range(2, 6)), count=2)], make)
+    assert (len(again.made), len(again.found), len(made(tmp_path))) == (0, 2, 5)
 
 
-def test_an_order_that_no_seed_meets_is_told_with_the_reason(source, tmp_path):
-    picky = Picky(0, SEEDS_APART, 2 * SEEDS_APART)
-    done = produce(tmp_path, source, picky, 4)
-    assert len(done.made) == 4
-    assert picky.asked[-4:] == [1, 1, 2, 2]
-    assert len(done.refused) == 2
-    assert f'not with seed {2 * SEEDS_APART}' in done.refused[0]
-    assert done.unmade[0].startswith('recovery, nominal commands')
+def test_what_was_dead_is_tried_again_where_nothing_else_is_left(tmp_path: Path) -> None:
+    needy = wish(*(order(n, request={'needs': 'episode'}) for n in range(2)), count=2)
+    (first,), _ = produce(tmp_path, [needy], make)
+    assert first.is_short
+    assert [job.reason for job in first.refused] == ['episode: is gone'] * 2
+    (tmp_path / 'episode').touch()
+    (second,), _ = produce(tmp_path, [needy], make)
+    assert len(second.made) == 2
 
 
-def test_a_generator_that_refuses_everything_is_given_up(source, tmp_path):
-    picky = Picky(*range(4), *(n + k * SEEDS_APART for n in range(4) for k in (1, 2)))
-    done = produce(tmp_path, source, picky, 3)
-    assert done.made == ()
-    assert len(done.refused) == 6
-
-
-def test_what_is_no_refusal_ends_the_work(source, tmp_path):
-    with pytest.raises(StoreError, match='not with seed 0'):
-        produce(tmp_path, source, Picky(0, error=StoreError), 2)
+def test_a_run_ends_at_its_own_limit_and_leaves_the_rest_in_the_queue(tmp_path: Path) -> None:
+    with Queue.open(tmp_path) as queue:
+        queue.add([order(9)])
+    several = wish(*map(order, range(4)), count=4)
+    (done,), stopped = produce(tmp_path, [several], make, budget=Budget(candidates=3))
+    assert (len(done.made), len(done.left)) == (3, 1)
+    assert 'the budget of candidates is 3' in stopped
+    with Queue.open(tmp_path) as queue:
+        assert queue.counts() == {'done': 3, 'waiting': 2}, "another's order is not touched"
+    wishes = queued_wishes(tmp_path, {'made_up'})
+    (rest,), stopped = produce(tmp_path, wishes, make, budget=Budget(candidates=3))
+    assert (len(rest.made), stopped) == (2, '')

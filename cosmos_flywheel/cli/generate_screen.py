@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a terminal shows of a run of `flywheel generate`: how far it is, and what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cosmos_flywheel.cli.progress import ProgressLine
+from cosmos_flywheel.cli.table import amount, printable, table
+from cosmos_flywheel.core.job import DONE, Job
+from cosmos_flywheel.core.variation import variation_from
+from cosmos_flywheel.generate.produce import Produced, Wish
+from cosmos_flywheel.generate.queue import Queue
+
+
+class Watch:
+    """A line of progress, and once each why nothing goes on; a context manager."""
+
+    def __init__(self, wishes: Sequence[Wish]) -> None:
+        self._wishes = wishes
+        self._line = ProgressLine('candidates', bags=False)
+        self._line.expect({_name(wish): float(wish.count) for wish in wishes})
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._line.__exit__(*error)
+
+    def __call__(self, queue: Queue) -> None:
+        """Look how it stands."""
+        states = queue.states()
+        for wish in self._wishes:
+            done = sum(states.get(order.id) == DONE for order in wish.orders)
+            self._line(_name(wish), float(done))
+        away = queue.away()
+        reasons = {f'{name} is left alone for a while: {why}' for name, why in away.items()}
+        if queue.is_paused:
+            reasons.add('the queue is paused; go on with: flywheel queue resume')
+        for reason in sorted(reasons - self._told):
+            print(printable(reason), file=sys.stderr)
+        self._told |= reasons
+
+
+def show(produced: Sequence[Produced], stopped: str) -> None:
+    """Print a table of what was made, and of what was not, why."""
+    rows = [('brief', 'backend', 'made', 'were there', 'refused', 'CPU'), *map(_row, produced)]
+    print('\n'.join(table(rows, right=(2, 3, 4, 5))))
+    for one in produced:
+        name = one.wish.brief_id
+        for why in one.wish.unmade:
+            print(printable(f'{name}: not made: {why}'))
+        if one.wish.left_open:
+            print(printable(f'{name}: not varied: {", ".join(one.wish.left_open)}'))
+        for job in one.refused:
+            print(printable(f'{name}: refused: {_refusal(job)}'), file=sys.stderr)
+    if stopped:
+        left = sum(len(one.left) for one in produced)
+        print(printable(f'stopped: {stopped}'))
+        print(f'{left} orders wait in the queue; go on with: flywheel generate --queued')
+
+
+def _name(wish: Wish) -> str:
+    return f'{wish.brief_id} {wish.backend}'
+
+
+def _row(one: Produced) -> tuple[str, ...]:
+    numbers = len(one.made), len(one.found), len(one.refused)
+    cpu_s = sum(job.price.cpu_s for job in one.made)
+    return one.wish.brief_id, one.wish.backend, *map(str, numbers), amount(cpu_s, ' s')
+
+
+def _refusal(job: Job) -> str:
+    variation = variation_from(job.order.variation)
+    seeds = f'seed {job.order.seed}' + (f' and {job.attempt - 1} more' if job.attempt > 1 else '')
+    return f'{variation}, {seeds}: {job.reason or job.state}'
