@@ -138,19 +138,25 @@ def write_random(
     seed: int = 0,
     shards: int = 2,
     manifest: Manifest | None = None,
+    device: str = 'cpu',
+    dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write a random checkpoint in the same layout, for tests and dry runs; small dims only."""
+    """Write a random checkpoint in the same layout, for tests and dry runs.
+
+    Tensors are drawn on the device, and so differ from those of another one; a shard at a time is
+    held in memory.
+    """
     for name, sizes in (('transformer', dims), ('vae', vae_dims)):
         inner = folder / name
         inner.mkdir(parents=True)
         causal = manifest.config() if manifest and name == 'transformer' else {}
         (inner / 'config.json').write_text(json.dumps({**sizes.config(), **causal}))
         shapes = sizes.shapes()
-        weights = RandomWeights(shapes, seed)
+        weights = RandomWeights(shapes, seed, device, dtype)
         names = sorted(shapes)
         files = [f'{STEM}-{i + 1:05}-of-{shards:05}.safetensors' for i in range(shards)]
         for i, file in enumerate(files):
-            save_file({n: weights.get(n) for n in names[i::shards]}, inner / file)
+            save_file({n: weights.get(n).cpu() for n in names[i::shards]}, inner / file)
         table = {n: files[i % shards] for i, n in enumerate(names)}
         (inner / INDEX).write_text(json.dumps({'metadata': {}, 'weight_map': table}))
 

@@ -146,10 +146,11 @@ class Manifest:
         """
         known = {name: e for name, e in self.embodiments.items() if e.domain == actions.id}
         if not known:
-            names = ', '.join(self.embodiments) or 'nothing'
+            names = ', '.join(f'{n} (domain {e.domain})' for n, e in self.embodiments.items())
             raise EngineError(
-                f'the causal checkpoint was trained on {names}, not on {actions.domain}; take a '
-                'base checkpoint with --engine cosmos-480'
+                f'the causal checkpoint was trained on {names or "nothing"}, not on '
+                f'{actions.domain} (domain {actions.id}); take a base checkpoint with --engine '
+                'cosmos-480'
             )
         if len(known) > 1 and actions.domain not in known:
             raise EngineError(
