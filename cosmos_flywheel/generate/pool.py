@@ -17,8 +17,9 @@ from typing import Any
 
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.core.processes import end_with_parent, interrupts_held
+from cosmos_flywheel.generate.attempt import Work
 from cosmos_flywheel.generate.queue import Queue
-from cosmos_flywheel.generate.worker import Work, Worker
+from cosmos_flywheel.generate.worker import Worker
 
 TELL_S = 0.5
 PATIENCE_S = 30.0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.job import CANCELLED, CLAIMED, DEAD, DONE, WAITING, Job, JobOrder
+from cosmos_flywheel.generate.attempt import Work
 from cosmos_flywheel.generate.base import Generator
 from cosmos_flywheel.generate.budget import Budget, Run
 from cosmos_flywheel.generate.claims import Claims
@@ -16,7 +17,6 @@ from cosmos_flywheel.generate.order_work import job_order
 from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.generate.pool import work_queue
 from cosmos_flywheel.generate.queue import Queue
-from cosmos_flywheel.generate.worker import Work
 from cosmos_flywheel.store.candidates import CANDIDATES
 
 MOST_ORDERS = 2

@@ -8,38 +8,29 @@ candidate and booking, costs nothing twice.
 
 from __future__ import annotations
 
-import logging
-import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosmos_flywheel.core.errors import FlywheelError, NotNowError, PermanentError, StoreError
-from cosmos_flywheel.core.job import Job, Outcome, Price
+from cosmos_flywheel.core.errors import StoreError
+from cosmos_flywheel.core.job import Job, Outcome
+from cosmos_flywheel.generate.attempt import GivenUpError, Work, attempt, book
 from cosmos_flywheel.generate.budget import Run
 from cosmos_flywheel.generate.claims import LEASE_S, Claims, Idle
 from cosmos_flywheel.generate.queue import Queue
-from cosmos_flywheel.store.files import DISK_FULL
 
-Work = Callable[[Job, Path], Outcome]
-"""Makes a job's candidate below the output folder. FlywheelError is a failed attempt,
-PermanentError the last one, NotNowError no attempt at all; a full disk counts as NotNowError."""
 BEAT_S = 5.0
 POLL_S = 0.2
 _UNWANTED = signal.SIGUSR1
 
 
-class _GivenUpError(BaseException):
-    """Raised into the work: this process is to end, or nobody wants the job any more."""
-
-
 @dataclass(slots=True)
 class Shift:
-    """What one worker did."""
+    """What one worker did; the names of its counts are those of `attempt`."""
 
     done: int = 0
     failed: int = 0
@@ -110,45 +101,22 @@ class Worker:
         return shift
 
     def _do(self, claims: Claims, job: Job, shift: Shift) -> None:
-        began_s, cpu_s = time.monotonic(), _cpu_s()
+        began_s = time.monotonic()
         self._claim = job.claim
-
-        def price() -> Price:
-            worked_s = time.monotonic() - began_s
-            on_gpu = job.order.estimate.gpu_s > 0
-            return Price(gpu_s=worked_s if on_gpu else 0.0, cpu_s=_cpu_s() - cpu_s)
-
         try:
-            outcome = self._interruptible(job)
-        except _GivenUpError:
-            shift.given_back += claims.give_back(job, price())
-        except FlywheelError as error:
-            if isinstance(error, NotNowError) or _is_disk_full(error):
-                shift.postponed += claims.postpone(job, str(error), _without_gpu(price()))
-            else:
-                for_good = isinstance(error, PermanentError)
-                shift.failed += claims.fail(job, str(error), price(), for_good=for_good)
-        except OSError as error:
-            if _is_disk_full(error):
-                words = f'{self._out}: the disk is full; free space on it'
-                shift.postponed += claims.postpone(job, words, _without_gpu(price()))
-            else:
-                shift.failed += claims.fail(job, _words(error), price())
-        except Exception as error:
-            logging.getLogger(__name__).exception('job %s: a fault of the program', job.id)
-            shift.failed += claims.fail(job, _words(error), price())
-        else:
-            shift.done += claims.finish(job, outcome)
+            ended = attempt(self._interruptible, job, self._out)
+            booked = book(claims, job, ended)
+            setattr(shift, ended.how, getattr(shift, ended.how) + booked)
         finally:
             self._claim = None
             shift.worked_s += time.monotonic() - began_s
 
-    def _interruptible(self, job: Job) -> Outcome:
+    def _interruptible(self, job: Job, out: Path) -> Outcome:
         try:
             self._is_open = True
             if self._stop.is_set():
-                raise _GivenUpError
-            return self._work(job, self._out)
+                raise GivenUpError
+            return self._work(job, out)
         finally:
             self._is_open = False
 
@@ -172,11 +140,11 @@ class Worker:
     def _on_end(self, *_: object) -> None:
         self._stop.set()
         if self._is_open:
-            raise _GivenUpError
+            raise GivenUpError
 
     def _on_unwanted(self, *_: object) -> None:
         if self._is_open and self._unwanted == self._claim:
-            raise _GivenUpError
+            raise GivenUpError
 
     @contextmanager
     def _beating(self) -> Iterator[None]:
@@ -203,27 +171,3 @@ class Worker:
                 if not wanted and heeds:
                     self._unwanted = claim
                     signal.pthread_kill(threading.main_thread().ident or 0, _UNWANTED)
-
-
-def _without_gpu(price: Price) -> Price:
-    """What is not there was not used."""
-    return Price(cpu_s=price.cpu_s)
-
-
-def _cpu_s() -> float:
-    """Of this process and those that it waited for."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Also where an error of ours was made of it."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return True
-        error = error.__cause__
-    return False
-
-
-def _words(error: Exception) -> str:
-    return f'{type(error).__name__}: {error}'
