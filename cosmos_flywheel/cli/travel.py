@@ -149,7 +149,8 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    return _take(args, HttpSource(args.url, read_token(args.token_file), args.ca))
+    inbox, token = _inbox(args), read_token(args.token_file)
+    return _take(args, inbox, HttpSource(args.url, token, args.ca, inbox.receiver))
 
 
 def _push(args: argparse.Namespace) -> int:
@@ -171,17 +172,20 @@ def _push(args: argparse.Namespace) -> int:
 
 
 def _pull(args: argparse.Namespace) -> int:
-    return _take(args, SharedFolder(args.url))
+    return _take(args, _inbox(args), SharedFolder(args.url))
 
 
-def _take(args: argparse.Namespace, source: Source) -> int:
+def _inbox(args: argparse.Namespace) -> Inbox:
     if args.limit is not None and not args.limit > 0:
         raise ConfigError(f'--limit {args.limit}: give megabytes a second, more than 0')
-    limit = Limit(None if args.limit is None else args.limit * 1e6)
     args.out.mkdir(parents=True, exist_ok=True)
+    return Inbox(args.out, Limit(None if args.limit is None else args.limit * 1e6), _say)
+
+
+def _take(args: argparse.Namespace, inbox: Inbox, source: Source) -> int:
     tally = fetch(
         source,
-        Inbox(args.out, limit, _say),
+        inbox,
         watch=args.watch,
         patience_s=args.patience,
         wait=_ended().wait,

@@ -55,6 +55,7 @@ def fetch(
         ConfigError: the other side refuses us.
 
     """
+    inbox.sweep()
     tally = Tally()
     wait_s, waited_s = FIRST_WAIT_S, 0.0
     while True:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from cosmos_flywheel.core.errors import ConfigError, SchemaError, TravelError
 from cosmos_flywheel.travel.limit import BLOCK_BYTES
 from cosmos_flywheel.travel.parcel import AwayError, Entry, Parcel
-from cosmos_flywheel.travel.serve import EPISODES, RECEIPTS
+from cosmos_flywheel.travel.serve import EPISODES, RECEIPTS, RECEIVER
 
 TIMEOUT_S = 30.0
 LARGEST_LIST_BYTES = 64 << 20
@@ -31,13 +31,16 @@ class HttpSource:
         url: `http://HOST:PORT` or `https://…`.
         token: that of the robot.
         authority: certificate by which the robot's is known; None for those of the system.
+        receiver: tells this receiver from others at the same address; see `Inbox.receiver`.
 
     Raises:
         ConfigError: the URL is none, or the certificate cannot be read.
 
     """
 
-    def __init__(self, url: str, token: str, authority: Path | None = None) -> None:
+    def __init__(
+        self, url: str, token: str, authority: Path | None = None, receiver: str = ''
+    ) -> None:
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -45,7 +48,10 @@ class HttpSource:
             raise ConfigError(f'{url}: {error}; write http://HOST:PORT') from error
         if parts.scheme not in ('http', 'https') or not parts.hostname or parts.path not in '/':
             raise ConfigError(f'{url}: write http://HOST:PORT or https://HOST:PORT')
-        self._url, self._host, self._port, self._token = url, parts.hostname, port, token
+        self._url, self._host, self._port = url, parts.hostname, port
+        self._headers = {'Authorization': f'Bearer {token}'}
+        if receiver:
+            self._headers[RECEIVER] = receiver
         self._tls = None
         if parts.scheme == 'https':
             try:
@@ -116,8 +122,7 @@ class HttpSource:
         connection = self._connection()
         try:
             with self._away():
-                told = {'Authorization': f'Bearer {self._token}', **headers}
-                connection.request(verb, path, body, told)
+                connection.request(verb, path, body, {**self._headers, **headers})
                 answer = connection.getresponse()
             self._check(answer)
             with self._away():

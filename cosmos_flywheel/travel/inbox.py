@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from cosmos_flywheel.core.errors import BagError, FlywheelError, SchemaError, StoreError
-from cosmos_flywheel.core.lineage import canonical_json, sha256_file
+from cosmos_flywheel.core.lineage import canonical_json, sha256_file, sha256_hex
 from cosmos_flywheel.store.catalogue import Catalogue
 from cosmos_flywheel.store.episodes import (
     MANIFEST,
@@ -92,6 +93,21 @@ class Inbox:
             source.acknowledge(parcel)
             shutil.rmtree(self._folder(parcel), ignore_errors=True)
         return Outcome.PRESENT if was_there else Outcome.ARRIVED
+
+    @property
+    def receiver(self) -> str:
+        """16 hex digits, the same for all processes that fetch into this folder."""
+        with storing(self.out):
+            told = self.out.stat()
+        return sha256_hex(f'{gethostname()}/{told.st_dev}/{told.st_ino}'.encode())[:16]
+
+    def sweep(self) -> None:
+        """Clear away what a receiver left that was killed after its episode had its place."""
+        for folder in (self.out / ARRIVING).glob('*'):
+            if is_complete(self.out, folder.name):
+                with self._locked(folder.name) as is_mine:
+                    if is_mine:
+                        shutil.rmtree(folder, ignore_errors=True)
 
     def refusal(self, parcel: Parcel) -> str:
         """Why exactly this was refused before; empty if it was not."""

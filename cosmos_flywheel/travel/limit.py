@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 BLOCK_BYTES = 64 * 1024
 """What is read and written at once."""
+BURST_S = 0.25
+"""So much of a delay is made up for: a sleep that lasts too long costs nothing then."""
 
 
 class Limit:
@@ -32,12 +34,12 @@ class Limit:
         self._lock = threading.Lock()
 
     def take(self, count: int) -> None:
-        """Return when `count` more bytes may go; a pause before is not made up for."""
+        """Return when `count` more bytes may go; of a pause before, BURST_S is made up for."""
         if self._bytes_s is None:
             return
         with self._lock:
             now_s = self._clock()
-            begin_s = max(self._free_s, now_s)
+            begin_s = max(self._free_s, now_s - BURST_S)
             self._free_s = begin_s + count / self._bytes_s
         if begin_s > now_s:
             self._sleep(begin_s - now_s)

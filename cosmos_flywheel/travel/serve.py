@@ -5,7 +5,9 @@
     GET  /v1/episodes/ID/SHA256   the bytes; ETag is the sha256
     POST /v1/receipts             a receipt-v1; 200, or 409 where it is for something else
 
-Nothing of a URL becomes part of a path: ids and hashes are looked up in what is offered.
+What one receiver fetches is not offered to others; the header X-Receiver tells them apart, without
+it their address. Nothing of a URL becomes part of a path: ids and hashes are looked up in what is
+offered.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ from cosmos_flywheel.core.errors import ConfigError, FlywheelError, SchemaError
 from cosmos_flywheel.travel.limit import BLOCK_BYTES, Limit
 from cosmos_flywheel.travel.outbox import Content, Outbox
 from cosmos_flywheel.travel.policy import is_loopback
+from cosmos_flywheel.travel.turns import Turns
 
 EPISODES, RECEIPTS = '/v1/episodes', '/v1/receipts'
+RECEIVER = 'X-Receiver'
 LARGEST_RECEIPT_BYTES = 1 << 20
 PREPARE_S = 2.0
 """How often it is looked whether an episode has to be made ready."""
@@ -65,6 +69,7 @@ class TravelServer(ThreadingHTTPServer):
         _check_address(host, outbox, tls is not None)
         self.outbox, self.token = outbox, token
         self.limit = Limit(outbox.policy.bytes_s)
+        self.turns = Turns()
         self.ends = threading.Event()
         self._tls = _context(tls) if tls else None
         if ':' in host:
@@ -128,15 +133,15 @@ class Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         match = _FILE.fullmatch(path)
         if path == EPISODES:
-            look = self.server.outbox.look()
-            parcels = [parcel.document() for parcel in look.parcels]
-            self._answer(HTTPStatus.OK, {'parcels': parcels, 'waiting': len(look.waiting)})
+            self._list()
             return
         content = self.server.outbox.content(match[1], match[2]) if match else None
         if match is None or content is None:
             self._say(HTTPStatus.NOT_FOUND, 'nothing is offered under this name')
+        elif not self.server.turns.take(match[1], self._receiver):
+            self._say(HTTPStatus.CONFLICT, 'another machine fetches it; ask for the list')
         else:
-            self._file(content, match[2])
+            self._file(content, match[1], match[2])
 
     def do_POST(self) -> None:
         """A receipt."""
@@ -165,6 +170,18 @@ class Handler(BaseHTTPRequestHandler):
             return True
         return False
 
+    @property
+    def _receiver(self) -> str:
+        return self.headers.get(RECEIVER) or str(self.client_address[0])
+
+    def _list(self) -> None:
+        """What is offered to this receiver; what others fetch may still become free."""
+        look = self.server.outbox.look()
+        free = [p for p in look.parcels if self.server.turns.is_free(p.id, self._receiver)]
+        waiting = len(look.waiting) + len(look.parcels) - len(free)
+        parcels = [parcel.document() for parcel in free]
+        self._answer(HTTPStatus.OK, {'parcels': parcels, 'waiting': waiting})
+
     def _receipt(self, data: bytes) -> None:
         try:
             document = json.loads(data)
@@ -176,10 +193,12 @@ class Handler(BaseHTTPRequestHandler):
         except FlywheelError as error:
             self._say(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
         else:
+            if is_taken:
+                self.server.turns.end(str(document['id']))
             words = 'thanks' if is_taken else 'this is not what is offered; ask for the list'
             self._say(HTTPStatus.OK if is_taken else HTTPStatus.CONFLICT, words)
 
-    def _file(self, content: Content, sha256: str) -> None:
+    def _file(self, content: Content, episode_id: str, sha256: str) -> None:
         """All of it, or what follows an offset."""
         try:
             source = io.BytesIO(content) if isinstance(content, bytes) else content.open('rb')
@@ -212,6 +231,7 @@ class Handler(BaseHTTPRequestHandler):
             while block := source.read(BLOCK_BYTES):
                 self.server.limit.take(len(block))
                 self.wfile.write(block)
+                self.server.turns.take(episode_id, self._receiver)
 
     def _answer(self, code: HTTPStatus, document: Mapping[str, Any]) -> None:
         data = json.dumps(document).encode()

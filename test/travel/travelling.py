@@ -31,12 +31,14 @@ OPEN = Policy(redaction=Redaction(faces='keep'))
 """To this machine, as it is."""
 
 
-def keep_episodes(out: Path, count: int = 2, clip_bytes: int = 300_000) -> list[str]:
+def keep_episodes(
+    out: Path, count: int = 2, clip_bytes: int = 300_000, first: int = 0
+) -> list[str]:
     """Episodes with clips of bytes that no two share, indexed; their ids."""
     out.mkdir(exist_ok=True)
     names = []
     with Catalogue.open(out) as catalogue:
-        for number in range(count):
+        for number in range(first, first + count):
             manifest = make_manifest(start_s=float(10 * number))
             names.append(manifest['id'])
             with EpisodeWriter(out, manifest['id']) as writer:
@@ -92,13 +94,19 @@ class Link:
         port: of the server.
         spoil: given the number of a connection and its reply so far passed, and a block, what to
             pass; None cuts the link.
+        host: where it listens.
 
     """
 
-    def __init__(self, port: int, spoil: Callable[[int, int, bytes], bytes | None]) -> None:
+    def __init__(
+        self,
+        port: int,
+        spoil: Callable[[int, int, bytes], bytes | None],
+        host: str = '127.0.0.1',
+    ) -> None:
         self._port, self._spoil = port, spoil
-        self._listener = socket.create_server(('127.0.0.1', 0))
-        self.url = f'http://127.0.0.1:{self._listener.getsockname()[1]}'
+        self._listener = socket.create_server((host, 0))
+        self.url = f'http://{host}:{self._listener.getsockname()[1]}'
         self.connections = 0
         self.passed_bytes = 0
         threading.Thread(target=self._accept, daemon=True).start()
