@@ -12,15 +12,22 @@ from typing import Any
 from cosmos_flywheel.bags.source import find_bags
 from cosmos_flywheel.cli.actions import add_out
 from cosmos_flywheel.cli.generate_screen import Watch, show
-from cosmos_flywheel.cli.means import add_means, given_means
+from cosmos_flywheel.cli.means import add_backends, add_means, given_backends, given_means
 from cosmos_flywheel.cli.table import printable
 from cosmos_flywheel.core.errors import ConfigError, FlywheelError
-from cosmos_flywheel.generate.backends import BACKENDS, able, find_backend, usual_backend
+from cosmos_flywheel.generate.backends import able, find_backend, usual_backend
 from cosmos_flywheel.generate.base import Generator, Order
 from cosmos_flywheel.generate.budget import Budget, changed
 from cosmos_flywheel.generate.make import brief_of, differences, variation_of
 from cosmos_flywheel.generate.order_work import OrderWork
-from cosmos_flywheel.generate.produce import Wish, produce, queued_wishes, wish_for
+from cosmos_flywheel.generate.planned import planned_orders
+from cosmos_flywheel.generate.produce import (
+    Wish,
+    produce,
+    queued_wishes,
+    wish_for,
+    wishes_of,
+)
 from cosmos_flywheel.store.briefs import BRIEFS, DOCUMENT, adopt, iter_briefs, read_brief
 from cosmos_flywheel.store.candidates import CANDIDATES, MANIFEST, find_candidate, read_candidate
 from cosmos_flywheel.store.robots import load_robot
@@ -43,15 +50,17 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument('--all', action='store_true', help='every brief of the output folder')
     parser.add_argument(
+        '--plan', type=Path, metavar='FILE', help='exactly the orders of flywheel plan'
+    )
+    parser.add_argument(
         '--queued', action='store_true', help='what waits in the queue, and nothing new'
     )
     add_out(parser)
+    add_backends(parser, 'who makes them (default: sim or augment)')
     parser.add_argument(
-        '--backend', choices=tuple(BACKENDS), help='who makes them (default: sim or augment)'
-    )
-    parser.add_argument(
-        '-n', type=int, default=COUNT, metavar='N', help='of each brief (default: %(default)s)'
-    )
+        '-n', type=int, metavar='N',
+        help=f'of each brief (default: {COUNT}); of a plan, the first orders (default: all)',
+    )  # fmt: skip
     parser.add_argument('--seed', type=int, default=0, help='the first one (default: 0)')
     add_means(parser)
     parser.add_argument(
@@ -76,7 +85,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make what was asked for; returns the exit code."""
-    if args.n < 1 or args.seed < 0 or args.workers < 0:
+    if (args.n is not None and args.n < 1) or args.seed < 0 or args.workers < 0:
         raise ConfigError('-n: give at least 1, and --seed and --workers 0 or more')
     if args.again is not None:
         return _again(args)
@@ -95,16 +104,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wishes(args: argparse.Namespace) -> tuple[list[Wish], list[str]]:
-    """What is wanted, and which briefs cannot be asked for, with the reason."""
-    if (args.brief is not None) + args.all + args.queued != 1:
+    """What is wanted, and which briefs or orders are left out, with the reason."""
+    if (args.brief is not None) + args.all + args.queued + (args.plan is not None) != 1:
         raise ConfigError(
-            'say which: BRIEF for one, --all for every brief of --out, or --queued for what '
-            'waits in its queue'
+            'say which: BRIEF for one, --all for every brief of --out, --plan for the orders of '
+            'a plan, or --queued for what waits in the queue'
         )
+    means, backends = given_means(args), given_backends(args)
     if args.queued:
-        backends = {args.backend} if args.backend else able(given_means(args))
-        return queued_wishes(args.out, backends), []
-    named = args.backend and _checked(find_backend(args.backend, given_means(args)))
+        return queued_wishes(args.out, backends or able(means)), []
+    if args.plan is not None:
+        orders, refused = planned_orders(args.plan, args.out, means, backends, args.n)
+        return wishes_of(orders), refused
+    if len(backends) > 1:
+        raise ConfigError('--backend: several are for --plan and --queued; give one')
+    named = [_checked(find_backend(name, means)) for name in backends]
     wishes: dict[str, Wish] = {}
     unread: list[str] = []
     for folder in _folders(args):
@@ -115,8 +129,8 @@ def _wishes(args: argparse.Namespace) -> tuple[list[Wish], list[str]]:
                 raise
             unread.append(str(error))
             continue
-        generator = _checked(named or usual_backend(brief))
-        wishes[brief.id] = wish_for(brief, generator, args.n, args.seed)
+        (generator,) = named or [_checked(usual_backend(brief))]
+        wishes[brief.id] = wish_for(brief, generator, args.n or COUNT, args.seed)
     return list(wishes.values()), unread
 
 

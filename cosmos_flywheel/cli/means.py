@@ -6,7 +6,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cosmos_flywheel.generate.backends import Means
+from cosmos_flywheel.generate.backends import BACKENDS, Means
+
+
+def add_backends(parser: argparse.ArgumentParser, what: str) -> None:
+    """Names of generators."""
+    parser.add_argument(
+        '--backend',
+        action='append',
+        default=[],
+        metavar='NAME',
+        help=f'{what}: {", ".join(BACKENDS)}; several with commas between them',
+    )
+
+
+def given_backends(args: argparse.Namespace) -> tuple[str, ...]:
+    """Those that were given, each once."""
+    names = (name for words in args.backend for name in words.split(',') if name)
+    return tuple(dict.fromkeys(names))
 
 
 def add_means(parser: argparse.ArgumentParser) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cosmos_flywheel.cli.means import add_means, given_means
+from cosmos_flywheel.cli.means import add_backends, add_means, given_backends, given_means
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError
-from cosmos_flywheel.generate.backends import BACKENDS, Means, find_backend, makers
+from cosmos_flywheel.generate.backends import Means, find_backend, makers
 from cosmos_flywheel.generate.coverage import (
     Costs,
     Coverage,
@@ -71,13 +71,7 @@ def add_parser(subparsers: Any) -> None:
         '--accepted', type=Path, metavar='FILE', help='ids of accepted candidates, one a line'
     )
     parser.add_argument('--rejected', type=Path, metavar='FILE', help='the same of rejected ones')
-    parser.add_argument(
-        '--backend',
-        action='append',
-        default=[],
-        metavar='NAME',
-        help=f'order only what this generator makes: {", ".join(BACKENDS)}; may be repeated',
-    )
+    add_backends(parser, 'order only what these generators make')
     add_means(parser)
     parser.add_argument('--seed', type=int, default=0, help='the first one (default: 0)')
     parser.add_argument('-o', '--output', type=Path, metavar='FILE', help=f'default: OUT/{PLAN}')
@@ -105,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         tried,
         args.n,
         costs=costs,
-        makers=_makers(args.backend, given_means(args), briefs),
+        makers=_makers(given_backends(args), given_means(args), briefs),
         seed=args.seed,
     )
     notes = list(_notes(plan, briefs, reals, rows, unknown, tried, said))
@@ -141,7 +135,7 @@ def _makers(names: Sequence[str], means: Means, briefs: Sequence[Brief]) -> Make
     """Who of the named generators makes what; None where none is named."""
     if not names:
         return None
-    generators = [find_backend(name, means) for name in dict.fromkeys(names)]
+    generators = [find_backend(name, means) for name in names]
     by_id = {brief.id: brief for brief in briefs}
     return lambda brief, variation: makers(generators, by_id[brief], variation)
 

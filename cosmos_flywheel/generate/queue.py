@@ -99,12 +99,23 @@ class Queue:
         self.close()
 
     def add(self, orders: Iterable[JobOrder]) -> int:
-        """Put orders at the end of their priority; how many were not known already."""
+        """Put orders at the end of their priority; how many were not known already.
+
+        One that waits already is moved up to a higher priority.
+        """
         columns = ', '.join((*ORDER, 'allowed'))
         marks = ', '.join(f':{name}' for name in (*ORDER, 'most_attempts'))
         statement = f'INSERT OR IGNORE INTO jobs ({columns}) VALUES ({marks})'
+        sooner = """UPDATE jobs SET priority = :priority
+            WHERE id = :id AND state = 'waiting' AND priority < :priority"""
+        new = 0
         with self.database.writing():
-            return sum(self.database.change(statement, order_row(order)) for order in orders)
+            for row in map(order_row, orders):
+                added = self.database.change(statement, row)
+                new += added
+                if not added:
+                    self.database.change(sooner, row)
+        return new
 
     def jobs(self, state: str | None = None) -> list[Job]:
         """In the order in which they are done; all, or those of one state."""

@@ -15,6 +15,7 @@ from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.store.briefs import read_brief, save_brief
 from cosmos_flywheel.store.candidates import iter_candidates, read_candidate
+from cosmos_flywheel.store.catalogue import Catalogue, rebuild
 
 KEYFRAME = bytes(cv2.imencode('.png', np.zeros((48, 64, 3), np.uint8))[1])
 
@@ -129,3 +130,36 @@ def test_an_edited_brief_is_taken_in_and_one_of_nonsense_is_left_out(tmp_path, c
     used = read_candidate(candidate)['brief']['id']
     assert used != folder.name
     assert read_brief(tmp_path / 'briefs' / used).prompt.scene == 'A wet table.'
+
+
+def test_a_plan_is_made_order_by_order_and_the_dearest_first(tmp_path, capsys):
+    brief = make_brief(make_episode(tmp_path), families=FAMILIES)
+    folder = save_brief(tmp_path / 'briefs', brief, {'keyframes/0.png': KEYFRAME})
+    rebuild(tmp_path)
+    with Catalogue.open(tmp_path) as catalogue:
+        catalogue.label(brief.origin.id, 'failure', reviewer='ann')
+    plan = tmp_path / 'plan.json'
+    assert main(['plan', str(tmp_path), '--backend', 'sim,augment', '-n', '4']) == 0
+    orders = json.loads(plan.read_text())['orders']
+    words = ['generate', '--plan', str(plan), '--out', str(tmp_path)]
+    assert main([*words, '--backend', 'augment', '--budget', 'candidates=1']) == 1
+    with Queue.open(tmp_path) as queue:
+        first, *others = queue.jobs()
+    asked = [[o['variation'], o['seed'], round(o['gain'] * 1e6)] for o in orders]
+    placed = [[j.order.variation, j.order.seed, j.order.priority] for j in (first, *others)]
+    assert placed == asked
+    assert [job.state for job in (first, *others)] == ['done', 'waiting', 'waiting', 'waiting']
+    assert main([*words, '-n', '3']) == 0
+    assert len(list(iter_candidates(tmp_path))) == 3
+    capsys.readouterr()
+
+    assert main([*words, '--backend', 'sim']) == 1
+    assert 'order 1 of plan.json, brief' in (told := capsys.readouterr().err)
+    assert 'is for augment, not for sim' in told
+    path = folder / 'brief.json'
+    path.write_text(path.read_text().replace('A table.', 'A wet table.'))
+    assert main(words) == 1
+    assert capsys.readouterr().err.count('was edited since it was planned for') == 4
+    path.unlink()
+    assert main(words) == 1
+    assert f'{folder}: is no brief' in capsys.readouterr().err

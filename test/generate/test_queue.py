@@ -77,6 +77,7 @@ def test_the_same_order_twice_is_one_job(queue: Queue) -> None:
     assert queue.add([order(1), order(2), order(1)]) == 2
     assert queue.add([order(2, priority=5)]) == 0
     assert [job.state for job in queue.jobs()] == ['waiting', 'waiting']
+    assert [job.order.priority for job in queue.jobs()] == [5, 0], 'whoever wants it sooner'
 
 
 @pytest.mark.parametrize(
