@@ -398,7 +398,9 @@ class Handler(BaseHTTPRequestHandler):
         shape = [extra['action_chunk_size'], extra['raw_action_dim']]
         if STATE.takes('narrow'):
             shape[1] -= 1
-        values = np.linspace(-1, 1, shape[0] * shape[1]).reshape(shape)
+        values = STATE.told.get('reach', 1.0) * np.linspace(-1, 1, shape[0] * shape[1]).reshape(
+            shape
+        )
         if STATE.takes('unknown_action'):
             values[0, 0] = np.nan
         return {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from cosmos_flywheel.engines.remote.server import SERVED
 from cosmos_flywheel.generate.backends import BACKENDS, Means
 
 
@@ -31,8 +32,31 @@ def add_means(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model', type=Path, metavar='DIR', help='a folder of flywheel fit, for backend local'
     )
+    parser.add_argument(
+        '--server', default='', metavar='URL', help='a vLLM-Omni server, for backend remote'
+    )
+    parser.add_argument(
+        '--served', default=SERVED, metavar='MODEL', help='its name there (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--commit', default='', metavar='HASH', help='of the checkpoint that it serves, if known'
+    )
+    parser.add_argument(
+        '--allow-remote', action='store_true', help='pictures may go to another machine'
+    )
+    parser.add_argument(
+        '--no-guardrails', action='store_true', help='ask that no guardrails look at films'
+    )
 
 
 def given_means(args: argparse.Namespace) -> Means:
     """What was given."""
-    return Means(model=args.model)
+    return Means(
+        model=args.model,
+        robot=getattr(args, 'robot', None) or '',
+        server=args.server,
+        served=args.served,
+        commit=args.commit,
+        allow_remote=args.allow_remote,
+        guardrails=not args.no_guardrails,
+    )

@@ -12,10 +12,12 @@ from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.engines.remote.server import SERVED, Server
 from cosmos_flywheel.generate.augment import Augment
 from cosmos_flywheel.generate.base import Generator
 from cosmos_flywheel.generate.local import LocalRollout
 from cosmos_flywheel.generate.plan import make_plan
+from cosmos_flywheel.generate.remote import Remote
 from cosmos_flywheel.generate.sim import Simulator
 
 
@@ -25,6 +27,18 @@ class Means:
 
     model: Path | None = None
     """A folder of `flywheel fit`, for `local`."""
+    robot: str = ''
+    """A robot or a robot file that goes before the brief's."""
+    server: str = ''
+    """Address of a vLLM-Omni server, for `remote`."""
+    served: str = SERVED
+    """What the server calls its model."""
+    commit: str = ''
+    """Of its checkpoint, where somebody vouches for it."""
+    allow_remote: bool = False
+    """Whether pictures may go to a server on another machine."""
+    guardrails: bool = True
+    """Whether Cosmos' guardrails are to look at prompt and film."""
 
 
 def _local(means: Means) -> Generator:
@@ -33,22 +47,28 @@ def _local(means: Means) -> Generator:
     return LocalRollout(means.model)
 
 
+def _remote(means: Means) -> Generator:
+    if not means.server:
+        raise ConfigError('generator remote needs a vLLM-Omni server: give --server URL')
+    server = Server(means.server, means.served, means.commit, means.allow_remote)
+    return Remote(server, robot=means.robot, guardrails=means.guardrails)
+
+
 BACKENDS: Mapping[str, Callable[[Means], Generator]] = {
     'augment': lambda _: Augment(),
     'local': _local,
+    'remote': _remote,
     'sim': lambda _: Simulator(),
 }
 
 
-NEEDS: Mapping[str, str] = {'local': 'model'}
+NEEDS: Mapping[str, str] = {'local': 'model', 'remote': 'server'}
 """By generator the field of `Means` that it cannot do without."""
 
 
 def able(means: Means) -> frozenset[str]:
     """Names of the generators that these means are enough for."""
-    return frozenset(
-        name for name in BACKENDS if name not in NEEDS or getattr(means, NEEDS[name]) is not None
-    )
+    return frozenset(name for name in BACKENDS if name not in NEEDS or getattr(means, NEEDS[name]))
 
 
 @lru_cache(maxsize=8)

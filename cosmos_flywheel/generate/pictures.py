@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.recording import Recording
@@ -41,13 +40,16 @@ def keyframes(clip: Recording, onset: int) -> tuple[list[bytes], tuple[int, ...]
 
 
 def controls(path: Path, clip: Recording, fps: float) -> dict[str, bytes]:
-    """Films of the whole clip by kind: edge, blur, and depth where the clip has a depth topic."""
+    """Films of the whole clip by kind: edge, blur, and depth where the clip has a depth topic.
+
+    Each has one picture a tick, at the tick's time.
+    """
     times_s = list(clip.times_s)
     films = {
         'edge': encode_webm([edges(p) for p in clip.pictures], fps, times_s=times_s),
         'blur': encode_webm([blurred(p) for p in clip.pictures], fps, times_s=times_s),
     }
-    depth = _depth_film(path, clip.stamps_ns, fps)
+    depth = _depth_film(path, clip, fps)
     return films | ({'depth': depth} if depth else {})
 
 
@@ -69,15 +71,19 @@ def png(picture: Picture) -> bytes:
     return data.tobytes()
 
 
-def _depth_film(path: Path, stamps_ns: NDArray[np.int64], fps: float) -> bytes | None:
-    """The first depth topic's pictures of the clip's stretch; None where there is none."""
+def _depth_film(path: Path, clip: Recording, fps: float) -> bytes | None:
+    """For each tick the nearest picture of the first depth topic; None where there is none."""
+    begin_ns, end_ns = int(clip.stamps_ns[0]) - NS // 2, int(clip.stamps_ns[-1])
     with open_bag(path) as source:
         for name, topic in sorted(source.topics.items()):
             if not topic.msgtype.endswith('/Image') or not topic.readable:
                 continue
-            taken = list(_depth(source, name, int(stamps_ns[0]) - NS // 2, int(stamps_ns[-1])))
+            taken = list(_depth(source, name, begin_ns, end_ns))
             if len(taken) > 1:
-                return encode_webm([p for _, p in taken], fps, times_s=_times_s(taken))
+                stamps_ns = np.array([stamp_ns for stamp_ns, _ in taken])
+                nearest = [int(np.abs(stamps_ns - tick_ns).argmin()) for tick_ns in clip.stamps_ns]
+                times_s = list(clip.times_s)
+                return encode_webm([taken[i][1] for i in nearest], fps, times_s=times_s)
     return None
 
 
@@ -96,11 +102,6 @@ def _depth(
             continue
         stamp_ns = header_stamp_ns(message) or raw.log_ns
         size = size or picture.shape
-        # A film's times are milliseconds.
-        if picture.shape == size and newest_ns + 10**6 <= stamp_ns <= end_ns:
+        if picture.shape == size and newest_ns < stamp_ns <= end_ns:
             newest_ns = stamp_ns
             yield stamp_ns, picture
-
-
-def _times_s(taken: Sequence[tuple[int, Picture]]) -> list[float]:
-    return [(stamp_ns - taken[0][0]) / NS for stamp_ns, _ in taken]

@@ -14,6 +14,10 @@ class UnreachableError(NoAnswerError, NotNowError):
     """The server gave no answer, or was busy, however often it was asked."""
 
 
+class UnfitServerError(NotNowError, EngineError):
+    """The server did not pass a control: nothing is asked of it until it is mended."""
+
+
 class StoppedError(EngineError):
     """Whoever asked wants no answer any more."""
 

@@ -30,6 +30,7 @@ def positive_control(
     *,
     least_psnr_db: float = LEAST_PSNR_DB,
     stop: threading.Event | None = None,
+    folder: Path | None = None,
 ) -> float:
     """Have a small film made whose first picture is known, once a batch.
 
@@ -42,6 +43,8 @@ def positive_control(
             begin with what it is given.
         least_psnr_db: of the film's first picture to the given one.
         stop: set by whoever wants no answer any more.
+        folder: where the film lies meanwhile, so that one of a process that is killed is found;
+            None for the system's.
 
     Returns:
         That PSNR, in dB.
@@ -62,8 +65,8 @@ def positive_control(
     )
     if not job.begins_with_reference:
         raise EngineError(f'a {job.kind} of these condition_frames proves nothing; keep frame 0')
-    with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder, 'control.mp4')
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        film = Path(aside, 'control.mp4')
         made = run(client, job, film, cancelled=stop, least_psnr_db=least_psnr_db)
     return made.psnr_db or 0.0
 

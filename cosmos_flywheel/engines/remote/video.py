@@ -127,6 +127,11 @@ def journal_of(out: Path) -> Path:
     return out.with_name(f'.{out.name}.job')
 
 
+def film_of(journal: Path) -> Path:
+    """Inverse of `journal_of`."""
+    return journal.with_name(journal.name.removeprefix('.').removesuffix('.job'))
+
+
 @dataclass(slots=True)
 class _Asking:
     """One film on its way."""

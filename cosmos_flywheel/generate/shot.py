@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An order → the film that a world model is asked for, all of it checked before it is asked.
+
+Four kinds, those of Cosmos 3: `forward_dynamics` shows what commands do, `policy` proposes the
+commands too, `video_to_video` lays another look over a control of the clip, `image_to_video` goes
+on from a picture by words alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cosmos_flywheel.bags.recording import Recording
+from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.caption import brief_caption
+from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.errors import ConfigError, PermanentError
+from cosmos_flywheel.core.types import Picture
+from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, POLICY
+from cosmos_flywheel.engines.cosmos.acting import WITHOUT_WIDTH
+from cosmos_flywheel.engines.cosmos.canvas import Canvas
+from cosmos_flywheel.generate.actions import Commands, planned, recorded_commands
+from cosmos_flywheel.generate.base import Order
+from cosmos_flywheel.generate.clip import FailureClip, read_clip
+from cosmos_flywheel.generate.conditions import (
+    LATENT_GROUP,
+    Rows,
+    chunk_of,
+    executed_rows,
+    planned_rows,
+    proposed_commands,
+    untold,
+    varied_prompt,
+)
+from cosmos_flywheel.generate.local import CONTEXT_S, IN_TIME, plan_commands
+from cosmos_flywheel.generate.pictures import blurred, edges
+from cosmos_flywheel.store.briefs import BRIEFS
+from cosmos_flywheel.video.decode import decode_video
+
+IMAGE_TO_VIDEO, VIDEO_TO_VIDEO = 'image_to_video', 'video_to_video'
+CONTROLS = ('edge', 'depth', 'blur')
+"""Of those that the brief has, the first is taken: edges leave colours and light open."""
+LOOKS: Mapping[str, Callable[[Picture], Picture]] = {'edge': edges, 'blur': blurred}
+"""Of a control that is drawn anew in the film's size; depth comes from the brief's film."""
+MOST_FRAMES = 189
+"""Of a film without actions, as Cosmos 3 was trained (cosmos-framework, `inference/defaults`)."""
+MOST_CHUNKS = 4
+"""Every chunk goes on from the last picture of the one before, and errors add up."""
+NEW_SCENE = 'same_failure_new_scene'
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A film to be asked for."""
+
+    kind: str
+    size: tuple[int, int]
+    """(H, W) in px that is asked for."""
+    shown: tuple[int, int]
+    """(H, W) in px of its upper left part that is the camera's picture."""
+    frames: int
+    """The given picture included."""
+    fps: float
+    chunk: int
+    """Actions of one call; without actions, frames after the first."""
+    order: Order
+    clip: FailureClip
+    begin: int
+    """Tick of the clip that the film begins at."""
+    context: NDArray[np.uint8]
+    """(n, *shown, 3) recorded pictures that come before what is made; the last is given."""
+    control: tuple[str, NDArray[np.uint8]] | None = None
+    """Kind and (frames, *size, 3)."""
+    rows: Rows | None = None
+    """(frames - 1, width) in the model space of the robot's domain."""
+    commands: Commands | None = None
+    """Of context and film."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def onset_s(self) -> float | None:
+        """When the failure begins in context and film, where that is asked for as it was."""
+        if self.order.variation.family != NEW_SCENE:
+            return None
+        recording, before = self.clip.recording, max(0, len(self.context) - 1)
+        return max(0.0, self.clip.onset_s - float(recording.times_s[self.begin - before]))
+
+    def caption(self, at: int = 0, frames: int | None = None) -> str:
+        """What the model reads of a part of the film that begins `at` frames into it."""
+        begin_s = float(self.clip.recording.times_s[self.begin]) + at / self.fps
+        prompt = varied_prompt(self.order.brief.prompt, self.order.variation)
+        return brief_caption(prompt, frames or self.frames, self.fps, self.size, begin_s)
+
+    def proposed(self, rows: Rows) -> Commands:
+        """The commands of a film of kind `policy`, which came back as rows.
+
+        Raises:
+            ConfigError: they leave the brief's envelope; names the bound.
+            EngineError: the rows are not the domain's.
+
+        """
+        recording, robot = self.clip.recording, self.order.robot
+        values = proposed_commands(robot, recording.states[self.begin], rows)
+        before = _before(recording, self.begin, len(self.context) - 1)
+        found = planned(values, POLICY, robot, self.order.brief.envelope, before)
+        return _joined(self.order, recording, self.begin, before, found, rows)
+
+
+def film_kind(brief: Brief, variation: Variation, robot: Robot) -> tuple[str, str]:
+    """Which kind of film a variation is, and why there is none, in words ('' if there is)."""
+    source = variation.actions
+    if source == 'expert':
+        return '', 'has no expert to ask: order policy, nominal or perturbed commands'
+    if source == POLICY:
+        domain = robot.domain
+        why = untold(robot, source)
+        if not why and domain and domain.name in WITHOUT_WIDTH:
+            why = f'domain {domain.name} has no fixed width, so no actions are proposed in it'
+        return POLICY, why
+    if source == 'recorded' and variation.family == NEW_SCENE and variation.cell:
+        return VIDEO_TO_VIDEO if set(CONTROLS) & set(brief.scene.controls) else IMAGE_TO_VIDEO, ''
+    why = untold(robot, 'planned' if variation.family in IN_TIME else source)
+    if why and source == 'recorded':
+        return IMAGE_TO_VIDEO, ''
+    return FORWARD_DYNAMICS, why
+
+
+def shot_of(order: Order) -> Shot:
+    """What is asked for; nothing is sent yet.
+
+    Raises:
+        ConfigError: commands leave the envelope or are not known.
+        PermanentError: the clip is too short, or a control of the brief is not there.
+        StoreError: the clip is not there.
+
+    """
+    kind, why = film_kind(order.brief, order.variation, order.robot)
+    if why:
+        raise PermanentError(why)
+    clip = read_clip(order)
+    if kind == VIDEO_TO_VIDEO:
+        return _controlled(order, clip)
+    if kind == IMAGE_TO_VIDEO:
+        return _from_picture(order, clip)
+    return _with_actions(order, clip, kind)
+
+
+def _with_actions(order: Order, clip: FailureClip, kind: str) -> Shot:
+    recording, robot, begin = clip.recording, order.robot, clip.keyframe
+    chunk = chunk_of(robot)
+    steps = chunk if kind == POLICY else _steps(recording, begin, chunk)
+    before = _before(recording, begin, round(CONTEXT_S * robot.clock.hz))
+    given: dict[str, Any] = {}
+    if kind == POLICY:
+        width = robot.domain.width if robot.domain else 0
+        proposed_commands(robot, recording.states[begin], np.zeros((1, width), np.float32))
+    else:
+        commands, rows, note = _told(order, recording, begin, steps, before)
+        commands = _joined(order, recording, begin, before, commands, rows)
+        given = {'commands': commands, 'rows': rows, 'notes': (note,)}
+    canvas = Canvas.choose(_size(recording), order.brief.scene.tier)
+    return Shot(
+        kind=kind,
+        size=canvas.shown,
+        shown=canvas.shown,
+        frames=steps + 1,
+        fps=robot.clock.hz,
+        chunk=min(chunk, steps),
+        order=order,
+        clip=clip,
+        begin=begin,
+        context=_fitted(recording, begin - len(before), begin + 1, canvas),
+        **given,
+    )
+
+
+def _from_picture(order: Order, clip: FailureClip) -> Shot:
+    recording, begin = clip.recording, clip.keyframe
+    frames = _whole(min(len(recording) - begin, MOST_FRAMES))
+    canvas = Canvas.choose(_size(recording), order.brief.scene.tier)
+    notes: tuple[str, ...] = (
+        'words alone say what happens: no commands were told, and none belong to the film',
+    )
+    if order.variation.cell:
+        notes += ('it begins with the recorded picture, in the look of then',)
+    return Shot(
+        kind=IMAGE_TO_VIDEO,
+        size=canvas.shown,
+        shown=canvas.shown,
+        frames=frames,
+        fps=order.robot.clock.hz,
+        chunk=frames - 1,
+        order=order,
+        clip=clip,
+        begin=begin,
+        context=_fitted(recording, begin, begin + 1, canvas),
+        notes=notes,
+    )
+
+
+def _controlled(order: Order, clip: FailureClip) -> Shot:
+    """The clip's stretch round its onset; the commands of then, since it keeps the motion."""
+    recording, scene = clip.recording, order.brief.scene
+    frames = _whole(min(len(recording), MOST_FRAMES))
+    onset = int(np.searchsorted(recording.times_s, clip.onset_s))
+    begin = max(0, min(onset - frames // 2, len(recording) - frames))
+    part = recording.part(begin, begin + frames)
+    kind = next(kind for kind in CONTROLS if kind in scene.controls)
+    size = Canvas.choose(_size(recording), scene.tier).size
+    shown = _content(_size(recording), size)
+    pictures = _depth(order, begin, begin + frames) if kind == 'depth' else part.pictures
+    laid = [_laid(picture, size) for picture in pictures]
+    if kind in LOOKS:
+        laid = [LOOKS[kind](picture) for picture in laid]
+    return Shot(
+        kind=VIDEO_TO_VIDEO,
+        size=size,
+        shown=shown,
+        frames=frames,
+        fps=order.robot.clock.hz,
+        chunk=frames - 1,
+        order=order,
+        clip=clip,
+        begin=begin,
+        context=np.zeros((0, *shown, 3), np.uint8),
+        control=(kind, np.stack(laid)),
+        commands=recorded_commands(part, order.robot, order.brief.envelope),
+        notes=(f'follows the {kind} of the recorded clip: the commands of then belong to it',),
+    )
+
+
+def _told(
+    order: Order, recording: Recording, begin: int, steps: int, before: NDArray[np.float64]
+) -> tuple[Commands, Rows, str]:
+    """Commands from the keyframe on, as rows, and whence."""
+    robot, family = order.robot, order.variation.family
+    if order.variation.actions == 'recorded' and family not in IN_TIME:
+        part = recording.part(begin, begin + steps + 1)
+        found = recorded_commands(part, robot, order.brief.envelope)
+        if found is None:
+            raise PermanentError(
+                f'robot {robot.name}: the clip holds no commands after its keyframe'
+            )
+        rows = executed_rows(robot, recording, begin, begin + steps)
+        return found, rows, 'commands: as recorded'
+    whole, note = plan_commands(order, recording, begin, steps)
+    values = whole.values[len(before) :]
+    rows = planned_rows(robot, recording.states[begin], values)
+    return Commands(values, whole.source, whole.hz, whole.names), rows, note
+
+
+def _joined(
+    order: Order,
+    recording: Recording,
+    begin: int,
+    before: NDArray[np.float64],
+    found: Commands,
+    rows: Rows,
+) -> Commands:
+    """With the recorded commands of the context in front, in both units where they are known."""
+    model: Rows | None = rows
+    if len(before):
+        try:
+            past = executed_rows(order.robot, recording, begin - len(before), begin)
+            model = np.concatenate([past, rows])
+        except ConfigError:
+            model = None
+    values = np.concatenate([before, found.values])
+    return Commands(values, found.source, found.hz, found.names, model, found.violations)
+
+
+def _before(recording: Recording, begin: int, ticks: int) -> NDArray[np.float64]:
+    return np.asarray(recording.actions[max(0, begin - ticks) : begin], np.float64)
+
+
+def _steps(recording: Recording, begin: int, chunk: int) -> int:
+    """As many whole chunks as the clip goes on for, or else a part of one."""
+    left = min(len(recording) - 1 - begin, MOST_CHUNKS * chunk)
+    steps = left // chunk * chunk or left // LATENT_GROUP * LATENT_GROUP
+    if not steps:
+        raise PermanentError(
+            f'the clip ends {left} ticks after the keyframe, and a film has {LATENT_GROUP} more '
+            'than its first picture; capture with a longer post-roll'
+        )
+    return steps
+
+
+def _whole(frames: int) -> int:
+    """The most frames that whole latent frames make up."""
+    if frames <= LATENT_GROUP:
+        raise PermanentError(
+            f'the clip has {frames} pictures to make a film of, {LATENT_GROUP + 1} are the '
+            'fewest; capture with a longer post-roll'
+        )
+    return (frames - 1) // LATENT_GROUP * LATENT_GROUP + 1
+
+
+def _size(recording: Recording) -> tuple[int, int]:
+    return recording.pictures.shape[1], recording.pictures.shape[2]
+
+
+def _fitted(recording: Recording, begin: int, end: int, canvas: Canvas) -> NDArray[np.uint8]:
+    """Pictures of a stretch as the canvas has them, without what fills no latent cell."""
+    high, wide = canvas.shown
+    fit = [_resized(p, canvas.content)[:high, :wide] for p in recording.pictures[begin:end]]
+    return np.stack(fit).astype(np.uint8)
+
+
+def _content(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of a picture scaled to fit; even, as a film's sides have to be."""
+    scale = min(size[0] / picture[0], size[1] / picture[1])
+    high, wide = (
+        min(side, 2 * ceil(scale * p / 2)) for side, p in zip(size, picture, strict=True)
+    )
+    return high, wide
+
+
+def _laid(picture: Picture, size: tuple[int, int]) -> Picture:
+    """Scaled to fit, in the upper left corner; the rest continues it."""
+    high, wide = _content((picture.shape[0], picture.shape[1]), size)
+    below, beside = size[0] - high, size[1] - wide
+    way = cv2.BORDER_REPLICATE if below >= high or beside >= wide else cv2.BORDER_REFLECT_101
+    fit = _resized(picture, (high, wide))
+    return np.asarray(cv2.copyMakeBorder(fit, 0, below, 0, beside, way), np.uint8)
+
+
+def _resized(picture: Picture, size: tuple[int, int]) -> Picture:
+    if picture.shape[:2] == size:
+        return picture
+    way = cv2.INTER_AREA if size[0] < picture.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, size[::-1], interpolation=way), np.uint8)
+
+
+def _depth(order: Order, begin: int, end: int) -> list[Picture]:
+    """The depth picture of each tick, of the brief's film, which has one for each of the clip."""
+    file = order.brief.scene.controls['depth']
+    path = order.episode.parent / BRIEFS / order.brief.id / file
+    try:
+        _, pictures = decode_video(path.read_bytes())
+    except OSError as error:
+        raise PermanentError(
+            f'{path}: cannot be read ({error.strerror}); make the brief again, or take depth out '
+            'of its controls'
+        ) from error
+    if len(pictures) < end:
+        raise PermanentError(
+            f'{path}: has {len(pictures)} pictures, fewer than the clip; make the brief again'
+        )
+    return pictures[begin:end]
