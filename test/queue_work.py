@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cosmos_flywheel.core.errors import EngineError, NotNowError, StoreError
+from cosmos_flywheel.core.errors import EngineError, NotNowError, OrderError, StoreError
 from cosmos_flywheel.core.job import Job, JobOrder, Outcome, Price
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 
@@ -50,6 +50,8 @@ def make(job: Job, out: Path) -> Outcome:
         raise EngineError(f'attempt {job.attempt} shows nothing')
     if request.get('needs') and not (out / request['needs']).exists():
         raise StoreError(f'{request["needs"]}: is gone')
+    if request.get('gone'):
+        raise OrderError('episode: is gone')
     if request.get('away') and not (out / 'here').exists():
         raise NotNowError('the server does not answer')
     if request.get('kills') == 'always' or (request.get('kills') and first(out, job.id)):

@@ -4,6 +4,9 @@
 Library code raises; only the edges (a CLI verb, a node) catch, print and choose an exit code.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class FlywheelError(Exception):
     """Anything that a user of this package can cause or repair."""
@@ -49,5 +52,20 @@ class PermanentError(FlywheelError):
     """What was asked for can be had at no time and with no seed: somebody has to change it."""
 
 
+class OrderError(ConfigError, PermanentError):
+    """An order that no seed meets: the brief, the model or the recordings have to change."""
+
+
 class TravelError(FlywheelError):
     """Episodes cannot travel: a policy forbids it, the other side is away, or bytes are wrong."""
+
+
+@contextmanager
+def seedless(*, when: bool = True) -> Iterator[None]:
+    """Make an OrderError of whatever error comes of it, since no seed plays a part in it."""
+    try:
+        yield
+    except FlywheelError as error:
+        if not when or isinstance(error, (NotNowError, PermanentError)):
+            raise
+        raise OrderError(str(error)) from error

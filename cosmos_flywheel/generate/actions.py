@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.envelope import Envelope
-from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.errors import ConfigError, OrderError
 
 Numbers = NDArray[np.float64]
 """(N, A) commands in the robot's units, one a tick."""
@@ -99,7 +99,7 @@ def planned(
 
     """
     if envelope is None:
-        raise ConfigError(
+        raise OrderError(
             f'{source} commands need an envelope to keep within and the brief has none; '
             'make the brief again with nominal bags, or take recorded commands'
         )
@@ -192,13 +192,13 @@ def nominal_path(
         rank: which of those that count: 0 the nearest; the last one if there are fewer.
 
     Raises:
-        ConfigError: no recording has so many commands after a known state, or no path keeps to
+        OrderError: no recording has so many commands after a known state, or no path keeps to
             the envelope; names the bound that the nearest leaves.
 
     """
     fit = [one for one in nominal if len(one) > steps]
     if not fit:
-        raise ConfigError(
+        raise OrderError(
             f'no nominal recording is {steps} commands long; give more of them with --nominal'
         )
     bounds, first_left = _at(envelope, hz), ''
@@ -217,8 +217,8 @@ def nominal_path(
     if found:
         return found[-1]
     if not first_left:
-        raise ConfigError('no nominal recording has a state to compare; give others')
-    raise ConfigError(
+        raise OrderError('no nominal recording has a state to compare; give others')
+    raise OrderError(
         f'nominal commands are refused: led over from the last command, none of the {NEAREST} '
         f'nearest keeps to the envelope (the nearest: {first_left}); give more nominal recordings'
     )

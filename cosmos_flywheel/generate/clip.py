@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cosmos_flywheel.bags.recording import Recording, read_recording
 from cosmos_flywheel.core.contract import Robot
-from cosmos_flywheel.core.errors import StoreError
+from cosmos_flywheel.core.errors import OrderError, seedless
 from cosmos_flywheel.core.lineage import sha256_file
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.generate.base import Order
@@ -31,14 +31,14 @@ def read_clip(order: Order) -> FailureClip:
     """Read the clip that the order's brief was made from; the last few are remembered.
 
     Raises:
-        StoreError: the episode or its clip is gone, or is not the one that the brief names.
-        ConfigError: the clip holds no pictures of the robot.
+        OrderError: the episode or its clip is gone, or is not the one that the brief names, or
+            holds no pictures of the robot.
 
     """
     brief = order.brief
     path = order.episode / CLIP
     if not path.is_file():
-        raise StoreError(
+        raise OrderError(
             f'{path}: is missing; harvest the bag again, or give the folder that holds episode '
             f'{brief.origin.id}'
         )
@@ -53,11 +53,12 @@ def read_clip(order: Order) -> FailureClip:
 @lru_cache(maxsize=2)
 def _read(path: Path, _changed_ns: int, sha256: str, robot: ByContent) -> Recording:
     if sha256_file(path) != sha256:
-        raise StoreError(
+        raise OrderError(
             f'{path}: is not the clip that the brief was made from (its sha256 differs); copy or '
             'harvest the episode again, or make the brief again with `flywheel brief`'
         )
-    return read_recording(path, robot.robot)
+    with seedless():
+        return read_recording(path, robot.robot)
 
 
 class ByContent:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cosmos_flywheel.bags.recording import Recording, read_recording
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.errors import OrderError, seedless
 from cosmos_flywheel.core.types import ActionChunk, Observation
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines import Local, LocalModel
@@ -113,7 +113,7 @@ class LocalRollout:
     def _check_camera(self, clip: FailureClip) -> None:
         size, fitted = clip.recording.pictures.shape[1:3], self._model.camera_size
         if size != fitted:
-            raise ConfigError(
+            raise OrderError(
                 f'the engine was fitted to a camera of {fitted[1]}x{fitted[0]} px, the clip has '
                 f'{size[1]}x{size[0]} px; give the model of this camera'
             )
@@ -163,7 +163,7 @@ def skill_horizon(model: LocalModel, recording: Recording, until: int) -> SkillH
         chunks += 1
     engine.close()
     if chunks < FEWEST_CHUNKS:
-        raise ConfigError(
+        raise OrderError(
             f'local: {chunks} chunks before the keyframe, {FEWEST_CHUNKS} are needed to measure '
             'its skill; harvest with a longer pre-roll'
         )
@@ -176,7 +176,7 @@ def skill_horizon(model: LocalModel, recording: Recording, until: int) -> SkillH
             break
         better = step
     if not better:
-        raise ConfigError(
+        raise OrderError(
             f'local: no better than a standing picture on this clip (skill {skills[0][1]:.2f} one '
             'tick ahead); fit on more nominal bags of this scene'
         )
@@ -227,7 +227,8 @@ def plan_commands(
         note = f'the recorded commands, perturbed by up to {share:.1%} of the range'
     else:
         path, note = after, 'the recorded commands'
-    found = planned(path, source, order.robot, envelope, before)
+    with seedless(when=path is after):
+        found = planned(path, source, order.robot, envelope, before)
     whole = np.concatenate([before, found.values])
     return Commands(whole, source, hz, found.names), f'commands: {note}'
 

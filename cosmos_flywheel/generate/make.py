@@ -19,7 +19,7 @@ import cosmos_flywheel
 from cosmos_flywheel import schemas
 from cosmos_flywheel.core.brief import SCHEMA as BRIEF_SCHEMA
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.errors import ConfigError, OrderError
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.core.variation import Variation, candidate_id, variation_from
@@ -64,7 +64,8 @@ def make_candidate(out: Path, order: Order, generator: Generator) -> Candidate:
     """Make one candidate, unless it is there already.
 
     Raises:
-        ConfigError: the generator does not make such a cell, or the order cannot be met.
+        OrderError: the generator does not make such a cell.
+        ConfigError: the order cannot be met.
         FlywheelError: what else the generator or the disk has to say; nothing incomplete is left.
 
     """
@@ -74,7 +75,7 @@ def make_candidate(out: Path, order: Order, generator: Generator) -> Candidate:
         return Candidate(identity, folder, is_new=False)
     reason = generator.refusal(order.brief, order.variation)
     if reason:
-        raise ConfigError(f'{generator.name}: {order.variation}: {reason}')
+        raise OrderError(f'{generator.name}: {order.variation}: {reason}')
     started, began_s = datetime.now(timezone.utc), time.process_time()
     made = generator.make(order)
     with CandidateWriter(out, identity) as writer:

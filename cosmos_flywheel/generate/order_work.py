@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import ConfigError, FlywheelError, NotNowError, PermanentError
+from cosmos_flywheel.core.errors import ConfigError, seedless
 from cosmos_flywheel.core.job import Job, JobOrder, Outcome, Price
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.variation import Variation, variation_from
@@ -45,12 +43,12 @@ class OrderWork:
         """Make the job's candidate below the output folder, or find it there.
 
         Raises:
-            PermanentError: the brief or the episode is gone, damaged or another one, or the
+            OrderError: the brief or the episode is gone, damaged or another one, or the
                 generator is not the one that was asked.
             FlywheelError: the order is refused with this seed, or something is missing.
 
         """
-        with _for_good():
+        with seedless():
             order = self._order(job, out)
             generator = find_backend(job.order.backend, self.means)
             _require_same(job, generator)
@@ -103,14 +101,3 @@ def _require_same(job: Job, generator: Generator) -> None:
             f'job {job.id}: was ordered of {generator.name} as {asked}, here it is {here}; give '
             'the model of then, or order anew'
         )
-
-
-@contextmanager
-def _for_good() -> Iterator[None]:
-    """What is wrong before a seed is drawn, no other seed mends."""
-    try:
-        yield
-    except NotNowError:
-        raise
-    except FlywheelError as error:
-        raise PermanentError(str(error)) from error

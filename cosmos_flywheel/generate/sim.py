@@ -21,7 +21,7 @@ from cosmos_flywheel.bags.record import write_bag
 from cosmos_flywheel.bags.recording import Recording, read_recording
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.contract import Robot as RobotFile
-from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.errors import ConfigError, OrderError
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.actions import Commands, planned
@@ -192,7 +192,7 @@ def _twin_of(order: Order) -> _Twin:
     fault = robot.faults[fault_of(order.brief)]
     task = task_of(name, read_clip(order).recording, order.robot.action_names)
     if task not in fault.tasks:
-        raise ConfigError(
+        raise OrderError(
             f'brief {order.brief.id}: the clip shows {name} {task}, which cannot fail by '
             f'{fault.name}; correct the cause in the brief'
         )

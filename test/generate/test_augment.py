@@ -11,7 +11,7 @@ import pytest
 from order_maker import SAME, make_episode, make_order
 from push_bags import CAMERA_HZ, COVERED_S
 
-from cosmos_flywheel.core.errors import StoreError
+from cosmos_flywheel.core.errors import OrderError
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.augment import AXES, Augment
 from cosmos_flywheel.generate.base import Made
@@ -103,8 +103,8 @@ def test_a_clip_that_is_gone_or_another_is_named(tmp_path):
     order = make_order(episode)
     with (episode / CLIP).open('ab') as file:
         file.write(b'more')
-    with pytest.raises(StoreError, match=r'clip.mcap: is not the clip'):
+    with pytest.raises(OrderError, match=r'clip.mcap: is not the clip'):
         AUGMENT.make(order)
     (episode / CLIP).unlink()
-    with pytest.raises(StoreError, match=r'clip.mcap: is missing'):
+    with pytest.raises(OrderError, match=r'clip.mcap: is missing'):
         AUGMENT.make(order)

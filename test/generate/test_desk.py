@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 from order_maker import make_episode
 
-from cosmos_flywheel.core.errors import ConfigError, FlywheelError
+from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.job import Job
 from cosmos_flywheel.generate.backends import Means, find_backend
 from cosmos_flywheel.generate.claims import Claims
@@ -84,16 +83,6 @@ def test_a_job_makes_its_candidate_and_finds_it_the_second_time(out):
     (news,) = desk.news()
     assert news.candidate_id == made.candidate_id
     assert not list(desk.news())
-
-
-def test_a_job_whose_episode_was_deleted_fails_and_says_so(out):
-    desk = Desk(out, Wanted(count=1, backend='augment'))
-    desk.look()
-    (job,) = jobs(out)
-    (clip,) = out.glob('*/clip.mcap')
-    shutil.rmtree(clip.parent)
-    with pytest.raises(FlywheelError, match=clip.parent.name):
-        OrderWork()(job, out)
 
 
 def test_a_generator_is_opened_once_for_the_same_means_and_says_what_it_lacks():

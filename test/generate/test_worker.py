@@ -302,10 +302,10 @@ def test_a_server_that_is_away_and_a_full_disk_are_waited_for(
 
 
 def test_an_episode_deleted_while_queued_is_said_by_a_dead_job(tmp_path: Path) -> None:
-    put(tmp_path, order(1, request={'needs': 'episode'}), order(2))
+    put(tmp_path, order(1, request={'gone': True}), order(2))
     Worker(tmp_path, make).run()
     gone, other = jobs(tmp_path)
-    assert (gone.state, gone.reason, gone.attempt) == ('dead', 'episode: is gone', 3)
+    assert (gone.state, gone.reason, gone.attempt) == ('dead', 'episode: is gone', 1)
     assert other.state == 'done'
 
 

@@ -280,7 +280,9 @@ def test_base_and_causal_checkpoints_are_told_apart(checkpoint, tmp_path):
     with pytest.raises(EngineError, match='has one, other for domain 4'):
         Manifest(embodiments=twice).fitted(ActionMap.of(ROBOT))
     droid = load_robot('droid')
-    with pytest.raises(EngineError, match=r'pusht \(domain 4\), not on droid_lerobot \(domain 8\)'):
+    with pytest.raises(
+        EngineError, match=r'pusht \(domain 4\), not on droid_lerobot \(domain 8\)'
+    ):
         CosmosModel.of(droid, SIZE, StreamSettings(tier=256), checkpoint)
 
 
