@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from cosmos_flywheel.cli.actions import add_action, run
 from cosmos_flywheel.cli.table import printable
-from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.errors import ConfigError, NotNowError
 from cosmos_flywheel.travel.fetch import (
     FIRST_WAIT_S,
     LONGEST_WAIT_S,
@@ -28,7 +28,7 @@ from cosmos_flywheel.travel.http_source import HttpSource
 from cosmos_flywheel.travel.inbox import Inbox
 from cosmos_flywheel.travel.limit import Limit
 from cosmos_flywheel.travel.outbox import Outbox
-from cosmos_flywheel.travel.parcel import AwayError, Source
+from cosmos_flywheel.travel.parcel import Source
 from cosmos_flywheel.travel.policy import LOOPBACK, load_policy
 from cosmos_flywheel.travel.serve import TravelServer
 from cosmos_flywheel.travel.token import read_token
@@ -161,7 +161,7 @@ def _push(args: argparse.Namespace) -> int:
                 arrived, laid = push(outbox, args.url, _say)
                 print(f'{arrived} arrived; {laid} laid down', flush=True)
                 problem, wait_s = '', FIRST_WAIT_S
-            except AwayError as error:
+            except NotNowError as error:
                 if not args.watch:
                     raise
                 if str(error) != problem:

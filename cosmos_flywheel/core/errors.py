@@ -45,7 +45,7 @@ class SimError(FlywheelError):
 
 
 class NotNowError(FlywheelError):
-    """What is needed is away or taken for a while; the same may be asked for later."""
+    """What is needed is away, taken or cut off for a while; the same may be asked for later."""
 
 
 class PermanentError(FlywheelError):
@@ -57,7 +57,7 @@ class OrderError(ConfigError, PermanentError):
 
 
 class TravelError(FlywheelError):
-    """Episodes cannot travel: a policy forbids it, the other side is away, or bytes are wrong."""
+    """Episodes cannot travel: a policy forbids it, or bytes are wrong."""
 
 
 @contextmanager

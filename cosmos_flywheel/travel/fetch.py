@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cosmos_flywheel.core.errors import StoreError
+from cosmos_flywheel.core.errors import NotNowError, StoreError
 from cosmos_flywheel.travel.inbox import Inbox, Outcome
-from cosmos_flywheel.travel.parcel import AwayError, Source
+from cosmos_flywheel.travel.parcel import Source
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 300.0
 """Before the next round after one that failed; doubled each time."""
@@ -98,7 +98,7 @@ def _round(source: Source, inbox: Inbox, tally: Tally, tell: Callable[[str], obj
             elif outcome is Outcome.REFUSED:
                 tally.refused.add(parcel.id)
             is_busy |= outcome is Outcome.BUSY
-    except AwayError as error:
+    except NotNowError as error:
         return str(error)
     except StoreError as error:
         return str(error)

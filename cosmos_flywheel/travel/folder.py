@@ -17,11 +17,17 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
-from cosmos_flywheel.core.errors import ConfigError, FlywheelError, SchemaError, TravelError
+from cosmos_flywheel.core.errors import (
+    ConfigError,
+    FlywheelError,
+    NotNowError,
+    SchemaError,
+    TravelError,
+)
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.travel.limit import BLOCK_BYTES, Limit
 from cosmos_flywheel.travel.outbox import Content, Outbox
-from cosmos_flywheel.travel.parcel import AwayError, Entry, Parcel
+from cosmos_flywheel.travel.parcel import Entry, Parcel
 
 PARCEL, RECEIPT = 'parcel.json', 'receipt.json'
 LARGEST_DOCUMENT_BYTES = 16 << 20
@@ -94,7 +100,7 @@ class SharedFolder:
                 continue
             held = content(entry.sha256)
             if held is None:
-                raise AwayError(f'{parcel.id}: has changed meanwhile')
+                raise NotNowError(f'{parcel.id}: has changed meanwhile')
             with BytesIO(held) if isinstance(held, bytes) else held.open('rb') as source:
                 self._write(parcel.id, entry.sha256, source, limit)
         document = BytesIO(canonical_json(parcel.document()))
@@ -152,7 +158,7 @@ class SharedFolder:
             while done < entry.bytes:
                 block = file.read(BLOCK_BYTES)
                 if not block:
-                    raise AwayError(f'{self._url}: {entry.file} of {parcel.id} is cut off')
+                    raise NotNowError(f'{self._url}: {entry.file} of {parcel.id} is cut off')
                 done += len(block)
                 yield block
 
@@ -164,7 +170,7 @@ class SharedFolder:
         except FlywheelError:
             raise
         except Exception as error:
-            raise AwayError(f'{self._url}: cannot be used ({error})') from error
+            raise NotNowError(f'{self._url}: cannot be used ({error})') from error
 
 
 def push(outbox: Outbox, url: str, tell: Callable[[str], object]) -> tuple[int, int]:
@@ -174,7 +180,7 @@ def push(outbox: Outbox, url: str, tell: Callable[[str], object]) -> tuple[int, 
 
     Raises:
         TravelError: the policy does not allow this place.
-        AwayError: it cannot be written just now; what was begun is gone on with.
+        NotNowError: it cannot be written just now; what was begun is gone on with.
 
     """
     if not outbox.policy.may_write(url):

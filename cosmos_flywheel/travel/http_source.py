@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cosmos_flywheel.core.errors import ConfigError, SchemaError, TravelError
+from cosmos_flywheel.core.errors import ConfigError, NotNowError, SchemaError, TravelError
 from cosmos_flywheel.travel.limit import BLOCK_BYTES
-from cosmos_flywheel.travel.parcel import AwayError, Entry, Parcel
+from cosmos_flywheel.travel.parcel import Entry, Parcel
 from cosmos_flywheel.travel.serve import EPISODES, RECEIPTS, RECEIVER
 
 TIMEOUT_S = 30.0
@@ -74,7 +74,7 @@ class HttpSource:
             parcels, waiting = document['parcels'], int(document['waiting'])
             offered = tuple(Parcel.from_document(p, f'{self._url}, parcel') for p in parcels)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise AwayError(f'{self._url}: its list cannot be read ({error})') from error
+            raise NotNowError(f'{self._url}: its list cannot be read ({error})') from error
         except SchemaError as error:
             raise TravelError(f'{error}; is it a flywheel of this version?') from error
         self._is_preparing = waiting > 0
@@ -93,7 +93,7 @@ class HttpSource:
             begin = int(match[1]) if match else -1
         if begin not in (0, offset) or answer.headers.get('ETag', tag) != tag:
             stack.close()
-            raise AwayError(f'{self._url}: {entry.file} of {parcel.id} has changed')
+            raise NotNowError(f'{self._url}: {entry.file} of {parcel.id} has changed')
         return begin, self._read(stack, answer, entry, begin)
 
     def acknowledge(self, parcel: Parcel) -> None:
@@ -110,7 +110,7 @@ class HttpSource:
                 with self._away():
                     block = answer.read(BLOCK_BYTES)
                 if not block:
-                    raise AwayError(f'{self._url}: was cut off in the middle of {entry.file}')
+                    raise NotNowError(f'{self._url}: was cut off in the middle of {entry.file}')
                 begin += len(block)
                 yield block
 
@@ -150,7 +150,7 @@ class HttpSource:
             raise ConfigError(f'{said}; give the --token-file that it was started with')
         if answer.status == HTTPStatus.FORBIDDEN:
             raise ConfigError(f'{said}; name this machine in the policy at the robot')
-        raise AwayError(said)
+        raise NotNowError(said)
 
     @contextlib.contextmanager
     def _away(self) -> Iterator[None]:
@@ -162,4 +162,4 @@ class HttpSource:
                 f'{self._url}: its certificate is not trusted ({error.verify_message}); give --ca'
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            raise AwayError(f'{self._url}: cannot be reached ({error})') from error
+            raise NotNowError(f'{self._url}: cannot be reached ({error})') from error

@@ -77,7 +77,7 @@ class Inbox:
     def take(self, parcel: Parcel, source: Source) -> Outcome:
         """Bring an episode here and give its receipt.
 
-        Raises AwayError if the other side leaves in the middle, StoreError if this disk cannot be
+        Raises NotNowError if the other side leaves in the middle, StoreError if this disk cannot be
         written: what has come so far stays and is gone on with.
         """
         if self.refusal(parcel):

@@ -8,14 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from cosmos_flywheel import schemas
-from cosmos_flywheel.core.errors import SchemaError, TravelError
+from cosmos_flywheel.core.errors import SchemaError
 from cosmos_flywheel.store.episodes import MANIFEST
 
 SCHEMA, RECEIPT = 'parcel-v1', 'receipt-v1'
-
-
-class AwayError(TravelError):
-    """The other side cannot be reached just now, or left in the middle; later it may be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ class Source(Protocol):
     """Where parcels come from: an HTTP server at a robot, or a shared folder."""
 
     def parcels(self) -> tuple[Parcel, ...]:
-        """All that is offered; AwayError if it cannot be asked."""
+        """All that is offered; NotNowError if it cannot be asked."""
         ...
 
     @property

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from cosmos_flywheel.core.errors import EngineError, NotNowError
+from cosmos_flywheel.core.errors import EngineError, NotNowError, PermanentError
 
 
 class NoAnswerError(EngineError):
@@ -22,7 +22,7 @@ class StoppedError(EngineError):
     """Whoever asked wants no answer any more."""
 
 
-class RefusedError(EngineError):
+class RefusedError(EngineError, PermanentError):
     """The server says that the request is wrong; the same will be refused again."""
 
 
