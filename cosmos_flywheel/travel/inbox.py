@@ -77,8 +77,8 @@ class Inbox:
     def take(self, parcel: Parcel, source: Source) -> Outcome:
         """Bring an episode here and give its receipt.
 
-        Raises NotNowError if the other side leaves in the middle, StoreError if this disk cannot be
-        written: what has come so far stays and is gone on with.
+        Raises NotNowError if the other side leaves in the middle, StoreError if this disk cannot
+        be written: what has come so far stays and is gone on with.
         """
         if self.refusal(parcel):
             return Outcome.REFUSED
