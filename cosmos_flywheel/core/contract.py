@@ -137,13 +137,6 @@ class Robot:
         openness = self.action.gripper.openness(gripper)
         return self.domain.vector(poses, openness[:steps])
 
-    def model_vector(self, poses: ArrayLike, gripper: ArrayLike) -> NDArray[np.float32]:
-        """`domain_vector`, normalised as the model has it."""
-        vector = self.domain_vector(poses, gripper)
-        if self.action.normaliser is None:
-            return vector
-        return self.action.normaliser.forward(vector).astype(np.float32)
-
     def _pose_names(self) -> tuple[str, ...]:
         if not self.cosmos.pose:
             raise ConfigError(

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.envelope import Envelope
-from cosmos_flywheel.core.errors import ConfigError, OrderError
+from cosmos_flywheel.core.errors import ConfigError, EngineError, OrderError
+from cosmos_flywheel.engines.cosmos.actions import ActionMap
 
 Numbers = NDArray[np.float64]
 """(N, A) commands in the robot's units, one a tick."""
@@ -241,12 +242,18 @@ def _nearest(
 
 
 def model_units(recording: Recording, robot: Robot) -> NDArray[np.float32] | None:
-    """(T − 1, D) what the recording's motion is to the robot's Cosmos domain; None without one."""
-    if robot.domain is None or robot.action.gripper is None or not robot.cosmos.pose:
+    """(T − 1, D) what was done, in the model space of the robot's Cosmos domain.
+
+    None where there is no domain, its rows are not made of what is recorded, or some of it is not
+    known.
+    """
+    if robot.domain is None or len(recording) < 2:
         return None
-    column = robot.action_names.index(robot.action.gripper.name)
-    vector = robot.model_vector(robot.poses(recording.states), recording.actions[:, column])
-    return vector if np.isfinite(vector).all() else None
+    try:
+        rows = ActionMap.of(robot).executed(recording.states, recording.actions[:-1])
+    except (ConfigError, EngineError):
+        return None
+    return np.asarray(rows, np.float32) if np.isfinite(rows).all() else None
 
 
 def _at(envelope: Envelope, hz: float) -> Envelope:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from cosmos_flywheel.bags.recording import Recording, read_ticks
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.envelope import Actions, Envelope, measure_envelope
-from cosmos_flywheel.core.errors import ConfigError, EngineError
-from cosmos_flywheel.engines.cosmos.actions import ActionMap
+from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.generate.actions import model_units
 
 BEFORE_ONSET = 'the clip before its onset'
 
@@ -64,8 +64,8 @@ def commands_npz(robot: Robot, clip: Recording, onset: int, nominal: Sequence[Ac
     """The clip's commands: in the robot's units and, where a Cosmos domain exists, the model's.
 
     `stamps_ns` (T), `actions` (T, A), `states` (T, S), `action_names`, `state_names`, `onset`;
-    `rows` (T - 1, width) in model space; `nominal_mean` and `nominal_std` (A) where nominal
-    recordings were given.
+    `rows` (T - 1, width) in model space where they are known all the way; `nominal_mean` and
+    `nominal_std` (A) where nominal recordings were given.
     """
     arrays: dict[str, Any] = {
         'stamps_ns': clip.stamps_ns,
@@ -75,7 +75,7 @@ def commands_npz(robot: Robot, clip: Recording, onset: int, nominal: Sequence[Ac
         'state_names': np.array(robot.state_names, np.str_),
         'onset': np.int64(onset),
     }
-    rows = _rows(robot, clip)
+    rows = model_units(clip, robot)
     if rows is not None:
         arrays['rows'] = rows
     if nominal:
@@ -85,16 +85,6 @@ def commands_npz(robot: Robot, clip: Recording, onset: int, nominal: Sequence[Ac
     buffer = BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
-
-
-def _rows(robot: Robot, clip: Recording) -> NDArray[np.float32] | None:
-    if robot.domain is None or len(clip) < 2:
-        return None
-    try:
-        rows = ActionMap.of(robot).executed(clip.states, clip.actions[:-1])
-    except (ConfigError, EngineError):  # the domain's rows are not made of what is recorded
-        return None
-    return np.asarray(rows, np.float32)
 
 
 def _by_contract(robot: Robot, envelope: Envelope) -> Envelope:

@@ -269,7 +269,7 @@ def test_a_robot_file_defines_a_domain_of_its_own_with_statistics():
     assert (robot.cosmos.domain, robot.domain.id, robot.domain.width) == ('my_arm', 30, 10)
     path = np.stack([np.eye(4)] * 2)
     path[1, :3, 3] = [0.01, 0.02, 0.03]
-    built = robot.model_vector(path, [0])
+    built = robot.action.normaliser.forward(robot.domain_vector(path, [0]))
     np.testing.assert_allclose(built[0, [0, 1, 2, 9]], [-0.01, 0.005, 0.015, 0.5], atol=1e-6)
     assert ForkingPickler.loads(ForkingPickler.dumps(robot)) == robot
 
@@ -326,7 +326,7 @@ def test_a_robot_that_stands_still_maps_to_the_identity_of_its_domain():
     assert vector.tolist() == [[0, 0, 0, 1, 0, 0, 0, 1, 0, g] for g in (0, 1, 0.75)]
     # From the published quantiles: r0 and r4 map to +1, translations to nearly 0.
     expected = [-0.011, 0.076, 0.023]
-    model = robot.model_vector(still, [0, 0, 0])
+    model = robot.action.normaliser.forward(robot.domain_vector(still, [0, 0, 0]))
     np.testing.assert_allclose(model[0, :3], expected, atol=1e-3)
     assert model[0, [3, 7]].tolist() == [1, 1]
 
@@ -364,7 +364,9 @@ def test_a_real_droid_path_leads_into_the_domain_and_back():
     vector = robot.domain_vector(poses, gripper)
     assert vector.shape == (721, 10)
     # The published quantiles leave out 2 % of the data set's steps.
-    inside = np.abs(robot.model_vector(poses, gripper)[:, :3]) < 1
+    inside = (
+        np.abs(robot.action.normaliser.forward(robot.domain_vector(poses, gripper))[:, :3]) < 1
+    )
     assert inside.mean() > 0.9
     assert vector[:, 9].min() > -0.1
     assert vector[:, 9].max() < 1.1

@@ -15,6 +15,7 @@ from cosmos_flywheel import schemas
 from cosmos_flywheel.bags.recording import Recording, read_recording
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.pack import Pack
+from cosmos_flywheel.generate.actions import recorded_commands
 from cosmos_flywheel.generate.commands import commands_npz, envelope_of, nominal_paths
 from cosmos_flywheel.generate.pictures import blurred, controls, edges, keyframes
 from cosmos_flywheel.store.packs import PACKS, load_pack
@@ -86,6 +87,9 @@ def test_commands_of_a_domain_are_kept_in_the_models_units_too():
     kept = np.load(io.BytesIO(commands_npz(DROID, droid(9), 4, [])), allow_pickle=False)
     assert kept['rows'].shape == (8, 10)
     assert kept['onset'] == 4
+    again = recorded_commands(droid(9), DROID, None)
+    assert again is not None
+    assert np.array_equal(again.model, kept['rows']), 'a candidate has them as its brief does'
     alone = np.load(io.BytesIO(commands_npz(PUSH, droid(9), 4, [])), allow_pickle=False)
     assert 'rows' not in alone
 
