@@ -68,6 +68,8 @@ class Subject:
     engine_sha256: str
     screened_by: Mapping[str, Any] | None = None
     """Of what was found by looking again: the model that had let it pass, and how near it was."""
+    licence: str | None = None
+    """Of the recording, where it is known."""
 
 
 def write_episode(
@@ -111,7 +113,7 @@ def write_episode(
                 'parents': [source.bag_id],
                 'version': cosmos_flywheel.__version__,
                 'seed': None,
-                'licence': None,
+                'licence': subject.licence,
             },
         }
         writer.finish(manifest, run)

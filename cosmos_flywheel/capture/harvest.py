@@ -24,6 +24,7 @@ from cosmos_flywheel import schemas
 from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.capture.analysis import Analysis
 from cosmos_flywheel.capture.episode import Subject, write_episode
+from cosmos_flywheel.capture.importing.shelf import licence_of_bag
 from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.model import Judge
 from cosmos_flywheel.capture.report.page import write_report
@@ -284,6 +285,7 @@ def watch(job: Job, tell: Tell | None = None) -> Watched:
     triggers = Triggers.load(plan.triggers_path) if plan.triggers_path else None
     episodes: list[str] = []
     run = {'schema': 'run-v1', 'bag_path': str(job.path.resolve()), 'host': gethostname()}
+    licence = licence_of_bag(job.path)
     with open_bag(job.path) as source:
         analysis = Analysis(source, plan.robot, plan.judge, plan.settings, triggers)
         for capture in analysis.run(tell and (lambda done_s: tell(path, done_s))):
@@ -295,6 +297,7 @@ def watch(job: Job, tell: Tell | None = None) -> Watched:
                         analysis.trace(job.name),
                         plan.robot,
                         analysis.engine.spec.sha256,
+                        licence=licence,
                     ),
                     capture,
                     config_hash=job.config_hash,

@@ -31,6 +31,8 @@ def tell_all(
         f'engine       {engine["level"]}, calibration {manifest["calibration_id"] or "none"}, '
         f'action grounding {grounding}'
     )
+    if manifest['provenance']['licence']:
+        yield f'licence      {manifest["provenance"]["licence"]}'
     if cluster is not None:
         yield f'cluster      {cluster.id} {cluster.name}, {_episodes(len(cluster.members))}'
     yield ''

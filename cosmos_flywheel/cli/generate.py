@@ -124,13 +124,12 @@ def _wishes(args: argparse.Namespace) -> tuple[list[Wish], list[str]]:
     for folder in _folders(args):
         try:
             brief = read_brief(adopt(folder, args.out / BRIEFS))
+            (generator,) = named or [_checked(usual_backend(brief))]
+            wishes[brief.id] = wish_for(brief, generator, args.n or COUNT, args.seed)
         except FlywheelError as error:
             if not args.all:
                 raise
             unread.append(str(error))
-            continue
-        (generator,) = named or [_checked(usual_backend(brief))]
-        wishes[brief.id] = wish_for(brief, generator, args.n or COUNT, args.seed)
     return list(wishes.values()), unread
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import FlywheelError
+from cosmos_flywheel.core.errors import FlywheelError, OrderError
 from cosmos_flywheel.core.job import DONE, Job
 from cosmos_flywheel.generate.backends import Means, find_backend, usual_backend
 from cosmos_flywheel.generate.brief import compile_brief
@@ -54,7 +54,7 @@ class Desk:
         self.waiting = 0
         """Episodes that nobody has judged yet."""
         self.refused: dict[str, str] = {}
-        """Why a failure has no brief, by episode."""
+        """Why a failure has no brief or no candidates, by episode."""
 
     def look(self) -> int:
         """Make briefs of new failures, the worthiest first, and order their candidates.
@@ -115,7 +115,12 @@ class Desk:
             find_backend(wanted.backend, wanted.means) if wanted.backend else usual_backend(brief)
         )
         plan = make_plan(brief, generator, wanted.count, wanted.seed)
-        return queue.add(
-            job_order(brief, generator, variation, seed, round(weight))
-            for variation, seed in plan.orders
-        )
+        try:
+            orders = [
+                job_order(brief, generator, variation, seed, round(weight))
+                for variation, seed in plan.orders
+            ]
+        except OrderError as error:
+            self.refused[brief.origin.id] = str(error)
+            return 0
+        return queue.add(orders)

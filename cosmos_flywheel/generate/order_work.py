@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import ConfigError, seedless
+from cosmos_flywheel.core.errors import ConfigError, OrderError, seedless
 from cosmos_flywheel.core.job import Job, JobOrder, Outcome, Price
+from cosmos_flywheel.core.licence import forbids_derivatives
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.variation import Variation, variation_from
 from cosmos_flywheel.generate.backends import Means, find_backend
@@ -75,7 +76,18 @@ class OrderWork:
 def job_order(
     brief: Brief, generator: Generator, variation: Variation, seed: int, priority: int = 0
 ) -> JobOrder:
-    """What to put into the queue for one candidate."""
+    """What to put into the queue for one candidate.
+
+    Raises:
+        OrderError: the licence of the recording forbids to make any.
+
+    """
+    if forbids_derivatives(brief.licence):
+        raise OrderError(
+            f'brief {brief.id}: its recording is licensed {brief.licence}, which forbids '
+            'derivatives, and a candidate is one; if its owner allows you more, write what holds '
+            "into the brief's `licence`"
+        )
     on_gpu = generator.kind == 'generated'
     return JobOrder(
         brief_id=brief.id,

@@ -57,12 +57,12 @@ def planned_orders(
     for number, asked in enumerate(document['orders'][:count], start=1):
         variation, name = variation_from(asked['variation']), asked['brief']
         try:
-            generator = _maker(asked, brief_of(name), variation, means, backends)
+            brief = brief_of(name)
+            generator = _maker(asked, brief, variation, means, backends)
+            priority = round(asked['gain'] * PRIORITIES)
+            orders.append(job_order(brief, generator, variation, asked['seed'], priority))
         except FlywheelError as error:
             refused.append(f'order {number} of {plan.name}, brief {name}, {variation}: {error}')
-            continue
-        priority = round(asked['gain'] * PRIORITIES)
-        orders.append(job_order(brief_of(name), generator, variation, asked['seed'], priority))
     return orders, refused
 
 

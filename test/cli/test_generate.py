@@ -116,16 +116,21 @@ def test_several_processes_make_each_order_once_within_the_budget(tmp_path, caps
     assert all(job.price.cpu_s > 0 and job.price.size_bytes > 0 for job in jobs)
 
 
-def test_an_edited_brief_is_taken_in_and_one_of_nonsense_is_left_out(tmp_path, capsys):
+def test_an_edited_brief_is_taken_in_and_what_is_nonsense_or_forbidden_left_out(
+    tmp_path, capsys
+):
     brief = make_brief(make_episode(tmp_path), families=FAMILIES)
     folder = save_brief(tmp_path / 'briefs', brief, {'keyframes/0.png': KEYFRAME})
     bad = save_brief(tmp_path / 'briefs', replace(brief, pack='x'), {'keyframes/0.png': KEYFRAME})
+    kept = make_brief(tmp_path / brief.origin.id, licence='CC-BY-NC-ND-4.0')
+    save_brief(tmp_path / 'briefs', kept, {'keyframes/0.png': KEYFRAME})
     (bad / 'brief.json').write_text((bad / 'brief.json').read_text().replace('nominal', 'magic'))
     path = folder / 'brief.json'
     path.write_text(path.read_text().replace('A table.', 'A wet table.'))
     assert main(['generate', '--all', '--out', str(tmp_path), '-n', '1']) == 1
     told = capsys.readouterr()
     assert f'left out: {bad}/brief.json: ' in told.err
+    assert 'is licensed CC-BY-NC-ND-4.0, which forbids derivatives' in told.err
     (candidate,) = iter_candidates(tmp_path)
     used = read_candidate(candidate)['brief']['id']
     assert used != folder.name

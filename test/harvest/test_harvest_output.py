@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from episode_maker import EXAMPLES
 from harvest_outcome import Outcome, content, folders
 from push_bags import (
     COMMANDS,
@@ -36,8 +37,11 @@ Harvest = Callable[..., Any]
 
 @pytest.fixture(scope='module')
 def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three bags: two with a failure, one without."""
-    bags = tmp_path_factory.mktemp('several')
+    """Three bags: two with a failure, one without. The first was imported, says `source.json`."""
+    bags = tmp_path_factory.mktemp('several') / 'bags'
+    source = (EXAMPLES / 'source-v1.json').read_text('utf-8')
+    bags.mkdir()
+    (bags.parent / 'source.json').write_text(source.replace('episode_000000"', 'a"'))
     write(bags / 'a', covered())
     write(bags / 'b', covered(4.0, 0.9))
     write(bags / 'c', recording(2.0, 1.7))
@@ -54,6 +58,14 @@ def harvested(several: Path, model: Path, tmp_path_factory: pytest.TempPathFacto
     found = Outcome(0, '', '', json.loads(path.read_text('utf-8')), out)
     assert len(found.episodes) == 2
     return found
+
+
+def test_the_licence_of_an_import_goes_with_its_episodes_and_no_others(
+    harvested: Outcome,
+) -> None:
+    manifests = harvested.episodes.values()
+    licences = {m['source']['name']: m['provenance']['licence'] for m in manifests}
+    assert licences == {'a': 'mit', 'b': None}
 
 
 @pytest.fixture

@@ -168,6 +168,24 @@ class Shelf:
                     }
 
 
+def licence_of_bag(path: Path) -> str | None:
+    """The licence of the set that a bag was imported from; None for one of another origin.
+
+    Raises:
+        SchemaError: the import's `source.json` is damaged.
+
+    """
+    whole = path.resolve()
+    for bag in (whole, whole.parent):
+        source = bag.parent.parent / SOURCE
+        if bag.parent.name == BAGS and source.is_file():
+            document = schemas.load(source, SCHEMA)
+            if any(one['bag'] == bag.name for one in document['episodes']):
+                licence: str | None = document['licence']
+                return licence
+    return None
+
+
 def rows_of(path: Path) -> int:
     """Messages of a bag's busiest topic; raises BagError for one that is not whole."""
     with open_bag(path) as bag:

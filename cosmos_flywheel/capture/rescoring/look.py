@@ -14,6 +14,7 @@ from cosmos_flywheel.bags.source import BagSource
 from cosmos_flywheel.capture.analysis import Analysis, Capture, first_size
 from cosmos_flywheel.capture.episode import Subject, write_episode
 from cosmos_flywheel.capture.focus import Focus
+from cosmos_flywheel.capture.importing.shelf import licence_of_bag
 from cosmos_flywheel.capture.rescoring.meter import Meter, Metered
 from cosmos_flywheel.capture.rescoring.request import ASKED, Rescoring, share_of
 from cosmos_flywheel.core.timeline import NS
@@ -105,5 +106,6 @@ def write_found(
         analysis.robot,
         analysis.engine.spec.sha256,
         screened_by,
+        licence_of_bag(analysis.source.path),
     )
     return write_episode(out, subject, capture, config_hash=config_hash, run=run)

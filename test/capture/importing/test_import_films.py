@@ -12,6 +12,7 @@ import pytest
 
 from cosmos_flywheel import schemas
 from cosmos_flywheel.bags.source import open_bag
+from cosmos_flywheel.capture.importing.shelf import licence_of_bag
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.store.robots import load_robot
 from cosmos_flywheel.video.encode import encode_webm
@@ -48,6 +49,8 @@ def test_each_film_is_a_bag_with_its_caption_beside_it(films: Path, tmp_path: Pa
     }
     assert said['notes'] == ['1 of 3 films have no caption']
     assert (said['kind'], said['licence']) == ('films', 'CC0-1.0')
+    assert licence_of_bag(out / 'bags/slip_one') == 'CC0-1.0'
+    assert licence_of_bag(out / 'bags/another') is None
     with open_bag(out / 'bags/slip_one') as bag:
         stamps_ns = [bag.stamp_ns(message) or 0 for message in bag.messages()]
     assert [(ns - stamps_ns[0]) / 1e9 for ns in stamps_ns] == pytest.approx(TIMES_S, abs=1e-3)

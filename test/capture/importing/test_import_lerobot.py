@@ -33,7 +33,7 @@ from cosmos_flywheel import schemas
 from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.bags.source import find_bags, open_bag
 from cosmos_flywheel.capture.importing.run import open_origin
-from cosmos_flywheel.capture.importing.shelf import Shelf
+from cosmos_flywheel.capture.importing.shelf import Shelf, licence_of_bag
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.errors import SourceError
 from cosmos_flywheel.store.robots import load_robot
@@ -109,7 +109,8 @@ def test_the_robot_file_names_what_is_in_the_bags(tmp_path: Path) -> None:
 
 def test_a_harvest_runs_on_what_was_imported(tmp_path: Path) -> None:
     out = tmp_path / 'out'
-    run(make_v30(tmp_path / 'set'), '-o', out)
+    run(make_v30(tmp_path / 'set'), '-o', out, '--licence', 'CC-BY-4.0')
+    assert [licence_of_bag(bag) for bag in sorted((out / 'bags').iterdir())] == ['CC-BY-4.0'] * 3
     words = ['harvest', out / 'bags', '--robot', out / 'robot.yaml', '--engine', 'persistence']
     words += ['--workers', 1, '--out', tmp_path / 'found', '--json', tmp_path / 'found.json']
     assert main([str(word) for word in words]) == 0
