@@ -116,9 +116,7 @@ def test_several_processes_make_each_order_once_within_the_budget(tmp_path, caps
     assert all(job.price.cpu_s > 0 and job.price.size_bytes > 0 for job in jobs)
 
 
-def test_an_edited_brief_is_taken_in_and_what_is_nonsense_or_forbidden_left_out(
-    tmp_path, capsys
-):
+def test_an_edited_brief_is_taken_in_and_what_is_nonsense_or_forbidden_left_out(tmp_path, capsys):
     brief = make_brief(make_episode(tmp_path), families=FAMILIES)
     folder = save_brief(tmp_path / 'briefs', brief, {'keyframes/0.png': KEYFRAME})
     bad = save_brief(tmp_path / 'briefs', replace(brief, pack='x'), {'keyframes/0.png': KEYFRAME})
