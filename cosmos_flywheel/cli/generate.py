@@ -111,14 +111,18 @@ def _wishes(args: argparse.Namespace) -> tuple[list[Wish], list[str]]:
             'a plan, or --queued for what waits in the queue'
         )
     means, backends = given_means(args), given_backends(args)
+    named = [_checked(find_backend(name, means)) for name in backends]
     if args.queued:
-        return queued_wishes(args.out, backends or able(means)), []
+        waiting, others = queued_wishes(args.out, backends or able(means))
+        return waiting, [
+            f'{count} waiting for {name}: name it with --backend and give what it needs'
+            for name, count in sorted(others.items())
+        ]
     if args.plan is not None:
         orders, refused = planned_orders(args.plan, args.out, means, backends, args.n)
         return wishes_of(orders), refused
     if len(backends) > 1:
         raise ConfigError('--backend: several are for --plan and --queued; give one')
-    named = [_checked(find_backend(name, means)) for name in backends]
     wishes: dict[str, Wish] = {}
     unread: list[str] = []
     for folder in _folders(args):

@@ -59,7 +59,7 @@ def show(produced: Sequence[Produced], stopped: str) -> None:
     if stopped:
         left = sum(len(one.left) for one in produced)
         print(printable(f'stopped: {stopped}'))
-        print(f'{left} orders wait in the queue; go on with: flywheel generate --queued')
+        print(f'left in the queue: {left}; go on with: flywheel generate --queued')
 
 
 def _name(wish: Wish) -> str:

@@ -16,7 +16,7 @@ from cosmos_flywheel.cli.queue_screen import job_lines, queue_lines, status_line
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.core.job import DEAD, STATES, Job
 from cosmos_flywheel.generate.budget import changed
-from cosmos_flywheel.generate.queue import QUEUE, Queue
+from cosmos_flywheel.generate.queue import Queue
 
 JOB_HELP = "a job's id, or how it begins"
 SHOW_S, LOG_S = 0.5, 10.0
@@ -55,11 +55,7 @@ def _add(
     """An action on the queue of a folder."""
 
     def act(args: argparse.Namespace) -> int:
-        if not (args.out / QUEUE).is_file():
-            raise StoreError(
-                f'{args.out}: has no queue; give the folder that candidates were ordered into'
-            )
-        with Queue.open(args.out) as queue:
+        with Queue.there(args.out) as queue:
             action(queue, args)
         return 0
 

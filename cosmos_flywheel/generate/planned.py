@@ -40,13 +40,9 @@ def planned_orders(
 
     Raises:
         SchemaError: the file does not hold.
-        ConfigError: there is no generator of that name, or it lacks something.
-        FlywheelError: a generator cannot run here.
 
     """
     document = schemas.load(plan, SCHEMA)
-    for name in backends:
-        find_backend(name, means)
 
     @cache
     def brief_of(name: str) -> Brief:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +68,17 @@ def wish_for(brief: Brief, generator: Generator, count: int, seed: int = 0) -> W
     return Wish(brief.id, generator.name, orders, count, plan.refused, plan.left_open)
 
 
-def queued_wishes(out: Path, backends: Collection[str]) -> list[Wish]:
-    """Whatever waits in the queue for one of these generators."""
-    with Queue.open(out) as queue:
-        orders = [job.order for job in queue.jobs(WAITING) if job.order.backend in backends]
-    return wishes_of(orders)
+def queued_wishes(out: Path, backends: Collection[str]) -> tuple[list[Wish], Mapping[str, int]]:
+    """What waits in the queue for one of these generators, and how much for each other one.
+
+    Raises:
+        StoreError: the folder has no queue.
+
+    """
+    with Queue.there(out) as queue:
+        orders = [job.order for job in queue.jobs(WAITING)]
+    others = Counter(order.backend for order in orders if order.backend not in backends)
+    return wishes_of(order for order in orders if order.backend in backends), others
 
 
 def wishes_of(orders: Iterable[JobOrder]) -> list[Wish]:
@@ -156,7 +163,7 @@ def _stopped(queue: Queue, run: Run) -> str:
 
 def _produced(wish: Wish, jobs: Mapping[str, Job], there: Collection[str]) -> Produced:
     mine = [jobs[order.id] for order in wish.orders if order.id in jobs]
-    done = [job for job in mine if job.state == DONE]
+    done = [job for job in mine if job.state == DONE][: wish.count]
     return Produced(
         wish,
         made=tuple(job for job in done if job.candidate_id not in there),

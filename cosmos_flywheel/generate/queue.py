@@ -83,6 +83,15 @@ class Queue:
         tables = Tables(STEPS, remedy, 'order something else', is_truth=True)
         return cls(out, Database(out / QUEUE, tables), clock or Clock())
 
+    @classmethod
+    def there(cls, out: Path) -> Queue:
+        """The queue of a folder that has one; StoreError where it has none."""
+        if not (out / QUEUE).is_file():
+            raise StoreError(
+                f'{out}: has no queue; give the folder that candidates were ordered into'
+            )
+        return cls.open(out)
+
     def close(self) -> None:
         """Harmless when repeated."""
         self.database.close()

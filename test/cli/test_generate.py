@@ -65,6 +65,7 @@ def test_made_again_a_candidate_is_the_same(out, capsys):
         (['--all', '--queued'], 'say which'),
         (['--all', '--budget', 'gpus=1'], "no limit 'gpus'"),
         (['--all', '--backend', 'local'], 'give --model'),
+        (['--queued', '--backend', 'local'], 'give --model'),
         (['--again', 'nosuch'], 'no candidate begins'),
     ],
 )
@@ -106,7 +107,7 @@ def test_several_processes_make_each_order_once_within_the_budget(tmp_path, caps
     assert main([*words, '--budget', 'candidates=2']) == 1
     told = capsys.readouterr().out
     assert 'stopped: the budget of candidates is 2' in told
-    assert '1 orders wait in the queue' in told
+    assert 'left in the queue: 1;' in told
     assert main(['generate', '--queued', '--out', str(tmp_path)]) == 0
     made = {folder.name for folder in iter_candidates(tmp_path)}
     with Queue.open(tmp_path) as queue:

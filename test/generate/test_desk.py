@@ -10,7 +10,7 @@ from order_maker import make_episode
 
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.job import Job
-from cosmos_flywheel.generate.backends import Means, find_backend
+from cosmos_flywheel.generate.backends import Means, able, find_backend
 from cosmos_flywheel.generate.claims import Claims
 from cosmos_flywheel.generate.desk import Desk, Wanted
 from cosmos_flywheel.generate.order_work import OrderWork
@@ -88,5 +88,6 @@ def test_a_job_makes_its_candidate_and_finds_it_the_second_time(out):
 def test_a_generator_is_opened_once_for_the_same_means_and_says_what_it_lacks():
     one, other = Means(model=Path('model')), Means(model=Path('model'))
     assert find_backend('augment', one) is find_backend('augment', other)
+    assert able(one) - able(Means()) == {'local'}
     with pytest.raises(ConfigError, match='give --model'):
         find_backend('local', Means())

@@ -25,6 +25,8 @@ def test_the_next_orders_stand_in_for_those_that_are_refused(tmp_path: Path) -> 
     assert (done.is_short, stopped) == (False, '')
     (again,), _ = produce(tmp_path, [wish(bad, *map(order, range(2, 6)), count=2)], make)
     assert (len(again.made), len(again.found), len(made(tmp_path))) == (0, 2, 5)
+    (fewer,), _ = produce(tmp_path, [wish(bad, *map(order, range(2, 6)), count=1)], make)
+    assert len(fewer.found) == 1
 
 
 def test_what_was_dead_is_tried_again_where_nothing_else_is_left(tmp_path: Path) -> None:
@@ -46,6 +48,7 @@ def test_a_run_ends_at_its_own_limit_and_leaves_the_rest_in_the_queue(tmp_path: 
     assert 'the budget of candidates is 3' in stopped
     with Queue.open(tmp_path) as queue:
         assert queue.counts() == {'done': 3, 'waiting': 2}, "another's order is not touched"
-    wishes = queued_wishes(tmp_path, {'made_up'})
+    assert queued_wishes(tmp_path, {'augment'}) == ([], {'made_up': 2})
+    wishes, _ = queued_wishes(tmp_path, {'made_up'})
     (rest,), stopped = produce(tmp_path, wishes, make, budget=Budget(candidates=3))
     assert (len(rest.made), stopped) == (2, '')
