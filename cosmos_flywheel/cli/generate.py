@@ -120,6 +120,8 @@ def _wishes(args: argparse.Namespace) -> tuple[list[Wish], list[str]]:
         ]
     if args.plan is not None:
         orders, refused = planned_orders(args.plan, args.out, means, backends, args.n)
+        for name in sorted({order.backend for order in orders}):
+            _checked(find_backend(name, means))
         return wishes_of(orders), refused
     if len(backends) > 1:
         raise ConfigError('--backend: several are for --plan and --queued; give one')

@@ -91,5 +91,4 @@ def _maker(
     reason = generator.refusal(brief, variation)
     if reason:
         raise ConfigError(f'{generator.name} {reason}; plan again, with --backend')
-    generator.check()
     return generator
