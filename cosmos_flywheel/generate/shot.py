@@ -163,7 +163,7 @@ def _with_actions(order: Order, clip: FailureClip, kind: str) -> Shot:
         width = robot.domain.width if robot.domain else 0
         proposed_commands(robot, recording.states[begin], np.zeros((1, width), np.float32))
     else:
-        commands, rows, note = _told(order, recording, begin, steps, before)
+        commands, rows, note = _told(order, recording, begin, steps)
         commands = _joined(order, recording, begin, before, commands, rows)
         given = {'commands': commands, 'rows': rows, 'notes': (note,)}
     canvas = Canvas.choose(_size(recording), order.brief.scene.tier)
@@ -238,7 +238,7 @@ def _controlled(order: Order, clip: FailureClip) -> Shot:
 
 
 def _told(
-    order: Order, recording: Recording, begin: int, steps: int, before: NDArray[np.float64]
+    order: Order, recording: Recording, begin: int, steps: int
 ) -> tuple[Commands, Rows, str]:
     """Commands from the keyframe on, as rows, and whence."""
     robot, family = order.robot, order.variation.family
@@ -252,7 +252,7 @@ def _told(
         rows = executed_rows(robot, recording, begin, begin + steps)
         return found, rows, 'commands: as recorded'
     whole, note = plan_commands(order, recording, begin, steps)
-    values = whole.values[len(before) :]
+    values = whole.values[-steps:]
     rows = planned_rows(robot, recording.states[begin], values)
     return Commands(values, whole.source, whole.hz, whole.names), rows, note
 

@@ -185,9 +185,15 @@ def test_a_policy_is_taken_at_its_word_within_the_envelope_only(stand, episode, 
     assert left(episode.parent) == []
 
 
-def test_commands_outside_the_envelope_are_refused_before_anything_is_sent(
+def test_planned_commands_are_told_and_those_outside_the_envelope_never_sent(
     stand, episode, robot_file
 ):
+    made = asked(stand, order_of(episode, robot_file, SLOWER), robot_file)
+    rows = np.concatenate([form['extra_params']['action'] for form in films(stand)])
+    robot = np.load(made.folder / 'actions.npz')['robot']
+    assert rows == pytest.approx(robot[15:], abs=1e-6)
+    assert read_candidate(made.folder)['actions']['source'] == 'perturbed'
+    stand.behave()
     narrow = replace(ENVELOPE, high=(-0.3, -0.3))
     with pytest.raises(ConfigError, match='leaves its high'):
         asked(stand, order_of(episode, robot_file, SLOWER, envelope=narrow), robot_file)
