@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class Bench:
     only: tuple[str, ...] = ()
     given: dict[str, Path | None] = field(default_factory=dict)
     """By name, the folders that one bench takes and others do not."""
+    told: dict[str, str] = field(default_factory=dict)
+    """By name, words that one bench takes and others do not; empty where none were given."""
     figures: dict[str, Any] = field(default_factory=dict)
     bars: dict[str, bool] = field(default_factory=dict)
 
@@ -52,21 +54,35 @@ class Bench:
         return 0
 
 
-def begin(name: str, what: str, **folders: str) -> Bench:
-    """Read the command line and say which data is used; `folders` are options of this bench."""
+def begin(
+    name: str, what: str, *, words: Mapping[str, str] | None = None, **folders: str
+) -> Bench:
+    """Read the command line and say which data is used.
+
+    Args:
+        name: the bench's.
+        what: it does.
+        words: options of this bench that are no folders, and what each means.
+        folders: likewise those that are.
+
+    """
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument('--data', type=Path, help='a folder of data sets')
     parser.add_argument('--quick', action='store_true', help='less data, the same figures')
     parser.add_argument('--only', nargs='+', default=(), help='only these of its parts')
     for folder, meaning in folders.items():
         parser.add_argument(f'--{folder}', type=Path, help=meaning)
+    for word, meaning in (words or {}).items():
+        parser.add_argument(f'--{word}', default='', help=meaning)
     args = parser.parse_args()
     data = args.data or (SHARED if SHARED.is_dir() else DEMO)
     if not args.data and data == DEMO:
         print('data: the demo set only (../shared/data is not here)')
     if not any((data / name).is_dir() for name in ROBOTS):
         sys.exit(f'{data}: none of {", ".join(ROBOTS)} is here; give --data')
-    return Bench(name, data, args.quick, tuple(args.only), {f: getattr(args, f) for f in folders})
+    given = {folder: getattr(args, folder) for folder in folders}
+    told = {word: getattr(args, word) for word in words or {}}
+    return Bench(name, data, args.quick, tuple(args.only), given, told)
 
 
 def print_table(rows: Sequence[Sequence[object]]) -> None:

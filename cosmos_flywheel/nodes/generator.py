@@ -19,6 +19,7 @@ from rclpy.node import Node
 
 from cosmos_flywheel.core.errors import FlywheelError
 from cosmos_flywheel.core.job import CLAIMED, DEAD, DONE, WAITING, Price
+from cosmos_flywheel.engines.remote.server import SERVED
 from cosmos_flywheel.generate.backends import BACKENDS, Means, able
 from cosmos_flywheel.generate.budget import Budget, Run
 from cosmos_flywheel.generate.desk import Desk, Wanted
@@ -43,6 +44,9 @@ PARAMETERS = (
     Parameter('out', 'flywheel-out', 'folder of the episodes, and of briefs and candidates'),
     Parameter('backend', '', 'who makes them; empty: sim or augment', choices=('', *BACKENDS)),
     Parameter('model', '', 'a folder of flywheel fit, for backend local'),
+    Parameter('server', '', 'address of a vLLM-Omni server, for backend remote'),
+    Parameter('served', SERVED, 'what that server calls its model'),
+    Parameter('allow_remote', False, 'pictures may go to a server on another machine'),
     Parameter('pack', '', "domain pack or pack file; empty: the robot's"),
     Parameter('count', USUAL.count, 'candidates of each failure', '', 1, 100_000),
     Parameter('seed', USUAL.seed, 'of the first', '', 0, 2**32 - 1),
@@ -139,7 +143,12 @@ class Generator(Node):
 
 def _wanted(given: Parameters) -> Wanted:
     names = ('count', 'backend', 'pack', 'untriaged', 'seed')
-    means = Means(model=Path(given['model']) if given['model'] else None)
+    means = Means(
+        model=Path(given['model']) if given['model'] else None,
+        server=given['server'],
+        served=given['served'],
+        allow_remote=given['allow_remote'],
+    )
     return Wanted(**{name: given[name] for name in names}, means=means)
 
 
