@@ -47,6 +47,7 @@ class JobOrder:
 
     brief_id: str
     brief_sha256: str
+    """See `Brief.sha256`."""
     backend: str
     variation: Mapping[str, Any]
     seed: int

@@ -21,7 +21,7 @@ from cosmos_flywheel.generate.order_work import job_order
 from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.worth import Worth, deserves, in_order
-from cosmos_flywheel.store.briefs import BRIEFS, iter_briefs, read_brief, save_brief
+from cosmos_flywheel.store.briefs import BRIEFS, adopt, iter_briefs, read_brief, save_brief
 from cosmos_flywheel.store.catalogue import Catalogue
 from cosmos_flywheel.store.labels import UNTRIAGED
 from cosmos_flywheel.store.packs import load_pack, pack_for
@@ -94,7 +94,10 @@ class Desk:
     def _briefs(self) -> Iterator[Brief]:
         for folder in iter_briefs(self._out / BRIEFS):
             try:
-                yield read_brief(folder, verify=False)
+                brief = read_brief(folder, verify=False)
+                if not (folder.parent / brief.id).is_dir():
+                    adopt(folder)
+                yield brief
             except FlywheelError as error:
                 self.refused[folder.name] = str(error)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cosmos_flywheel.generate.claims import Claims
 from cosmos_flywheel.generate.desk import Desk, Wanted
 from cosmos_flywheel.generate.order_work import OrderWork
 from cosmos_flywheel.generate.queue import Queue
+from cosmos_flywheel.generate.worker import Worker
 from cosmos_flywheel.store.candidates import candidate_folder, read_candidate
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
 
@@ -41,6 +43,21 @@ def test_a_failure_is_ordered_once_whoever_looks(out):
     assert Desk(out, Wanted(count=4)).look() == 0
     assert len(jobs(out)) == 4
     assert Desk(out, Wanted(count=6)).look() == 2, 'more of the same are new ones'
+
+
+def test_a_brief_that_was_edited_is_taken_in_and_ordered_anew(out):
+    desk = Desk(out, Wanted(count=1, backend='augment'))
+    desk.look()
+    (path,) = out.glob('briefs/*/brief.json')
+    document = json.loads(path.read_text())
+    document['prompt']['scene'] = 'A wet floor.'
+    path.write_text(json.dumps(document))
+    assert desk.look() == 1
+    assert desk.look() == 0
+    Worker(out, OrderWork()).run()
+    old, new = jobs(out)
+    assert (old.state, new.state) == ('dead', 'done')
+    assert 'was edited after it was ordered' in old.reason
 
 
 def test_what_nobody_has_judged_is_ordered_only_if_asked(out):
