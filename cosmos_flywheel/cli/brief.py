@@ -92,14 +92,14 @@ def run(args: argparse.Namespace) -> int:
     given = Path(args.episode) if args.episode else None
     if given is not None and (given / DOCUMENT).is_file():
         return _adopt(given, args)
-    maker = _Maker(args)
+    maker = Maker(args)
     if given is not None:
         return _make_one(given, maker, args)
     return _make_all(maker, args)
 
 
 @dataclass(slots=True)
-class _Maker:
+class Maker:
     """Reads and compiles with what the command line gave, each of which is loaded once."""
 
     args: argparse.Namespace
@@ -114,10 +114,12 @@ class _Maker:
             )
 
     def read(self, folder: Path) -> Known:
+        """An episode as its pack and robot have it; raises what `read_failure` does."""
         robot, _, (pack, _) = self._with(folder)
         return read_failure(folder, pack, robot)
 
     def compile(self, known: Known) -> Compiled:
+        """Its brief; raises what `compile_brief` and the Reasoner's server do."""
         robot, nominal, (pack, sha256) = self._with(known.folder)
         made = compile_brief(known, pack, sha256, robot, nominal)
         if self.server is None:
@@ -148,8 +150,8 @@ def _adopt(folder: Path, args: argparse.Namespace) -> int:
     return 0
 
 
-def _make_one(given: Path, maker: _Maker, args: argparse.Namespace) -> int:
-    folder = given if (given / MANIFEST).is_file() else _find(args.out, str(given))
+def _make_one(given: Path, maker: Maker, args: argparse.Namespace) -> int:
+    folder = find_episode(args.out, str(given))
     known = maker.read(folder)
     require_worth(known.manifest['id'], known.state, untriaged=args.untriaged)
     made = maker.compile(known)
@@ -159,7 +161,7 @@ def _make_one(given: Path, maker: _Maker, args: argparse.Namespace) -> int:
     return 0
 
 
-def _make_all(maker: _Maker, args: argparse.Namespace) -> int:
+def _make_all(maker: Maker, args: argparse.Namespace) -> int:
     """The worthiest first."""
     with _open(args.all) as catalogue:
         rows = {row.id: row for row in catalogue.episodes()}
@@ -191,7 +193,7 @@ def _make_all(maker: _Maker, args: argparse.Namespace) -> int:
 
 
 def _weigh(
-    due: Sequence[EpisodeRow], folders: dict[str, Path], maker: _Maker
+    due: Sequence[EpisodeRow], folders: dict[str, Path], maker: Maker
 ) -> tuple[list[Worth], list[str]]:
     """What each is worth, and why some cannot be read; no clip is held longer than that takes."""
     found, refused = [], []
@@ -205,9 +207,18 @@ def _weigh(
     return found, refused
 
 
-def _find(out: Path, prefix: str) -> Path:
+def find_episode(out: Path, given: str) -> Path:
+    """The folder of an episode, by that folder or by its id's beginning.
+
+    Raises:
+        ConfigError: the output folder holds no episodes.
+        StoreError: none or more than one of them begins so.
+
+    """
+    if (Path(given) / MANIFEST).is_file():
+        return Path(given)
     with _open(out) as catalogue:
-        return catalogue.folder(catalogue.episode(prefix).id)
+        return catalogue.folder(catalogue.episode(given).id)
 
 
 def _open(out: Path) -> Catalogue:

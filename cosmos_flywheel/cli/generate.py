@@ -90,9 +90,8 @@ def run(args: argparse.Namespace) -> int:
     if args.again is not None:
         return _again(args)
     budget = changed(Budget(), args.budget)
-    nominal = _nominal(args)
-    wishes, unread = _wishes(args, nominal)
-    work = OrderWork(args.robot, nominal, given_means(args))
+    wishes, unread = _wishes(args)
+    work = OrderWork(args.robot, _nominal(args), given_means(args))
     with Watch(wishes) as watch:
         produced, stopped = produce(
             args.out, wishes, work, workers=args.workers, budget=budget, progress=watch
@@ -104,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     return REFUSED_CODE if unread or any(one.is_short for one in produced) else 0
 
 
-def _wishes(args: argparse.Namespace, nominal: tuple[Path, ...]) -> tuple[list[Wish], list[str]]:
+def _wishes(args: argparse.Namespace) -> tuple[list[Wish], list[str]]:
     """What is wanted, and which briefs or orders are left out, with the reason."""
     if (args.brief is not None) + args.all + args.queued + (args.plan is not None) != 1:
         raise ConfigError(
@@ -120,7 +119,7 @@ def _wishes(args: argparse.Namespace, nominal: tuple[Path, ...]) -> tuple[list[W
             for name, count in sorted(others.items())
         ]
     if args.plan is not None:
-        orders, refused = planned_orders(args.plan, args.out, means, backends, args.n, nominal)
+        orders, refused = planned_orders(args.plan, args.out, means, backends, args.n)
         for name in sorted({order.backend for order in orders}):
             _checked(find_backend(name, means))
         return wishes_of(orders), refused
@@ -132,7 +131,7 @@ def _wishes(args: argparse.Namespace, nominal: tuple[Path, ...]) -> tuple[list[W
         try:
             brief = read_brief(adopt(folder, args.out / BRIEFS))
             (generator,) = named or [_checked(usual_backend(brief))]
-            wishes[brief.id] = wish_for(brief, generator, args.n or COUNT, args.seed, nominal)
+            wishes[brief.id] = wish_for(brief, generator, args.n or COUNT, args.seed)
         except FlywheelError as error:
             if not args.all:
                 raise

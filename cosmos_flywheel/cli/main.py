@@ -21,6 +21,7 @@ VERBS: Mapping[str, str] = {
     'recalibrate': 'let what people called false alarms raise thresholds',
     'episodes': 'list, show and label what was found',
     'brief': 'make failures into orders for a generator',
+    'trial': 'try a generator and the rules on episodes: go or no-go',
     'generate': 'make briefs into candidate episodes',
     'candidates': 'list and show what was generated',
     'plan': 'choose which candidates to make next, and say what they cover',

@@ -7,16 +7,17 @@ import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.core.variation import Variation
-from cosmos_flywheel.generate.actions import Commands
+from cosmos_flywheel.generate.actions import Commands, Numbers
 
 KINDS = ('generated', 'simulation', 'rollout', 'augmentation')
 """By a sampler of a world model; by exact physics; by a fitted engine; the recorded clip with
@@ -141,6 +142,28 @@ class Generator(Protocol):
         Raises:
             ConfigError: the order cannot be met, such as a path that leaves the envelope.
             FlywheelError: the clip, the engine or the simulator cannot be used.
+
+        """
+        ...
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """A generator that can be asked what any commands would show."""
+
+    def steered(
+        self, order: Order, recording: Recording, keyframe: int, path: Numbers
+    ) -> tuple[NDArray[np.uint8], float]:
+        """What is shown after a keyframe under these commands.
+
+        Args:
+            order: whose robot, words and seed count.
+            recording: of that robot.
+            keyframe: its tick to go on from.
+            path: (N, A) commands from there on.
+
+        Returns:
+            Frames (N, H, W, 3), and seconds of graphics cards.
 
         """
         ...

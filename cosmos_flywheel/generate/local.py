@@ -33,7 +33,7 @@ from cosmos_flywheel.generate.actions import (
     varied_in_time,
 )
 from cosmos_flywheel.generate.base import Made, Order, unknown_axis
-from cosmos_flywheel.generate.clip import ByContent, FailureClip, read_clip
+from cosmos_flywheel.generate.clip import ByContent, read_clip
 
 REVISION = 1
 """Counts up whenever equal orders get other rollouts."""
@@ -88,7 +88,7 @@ class LocalRollout:
     def make(self, order: Order) -> Made:
         """Some recorded frames, and after them what is foretold under other commands."""
         clip = read_clip(order)
-        self._check_camera(clip)
+        self._check_camera(clip.recording)
         recording = _shrunk(clip.recording, self._model.size)
         horizon = skill_horizon(self._model, recording, clip.keyframe)
         steps = min(horizon.steps, len(recording) - clip.keyframe)
@@ -110,8 +110,15 @@ class LocalRollout:
             ),
         )
 
-    def _check_camera(self, clip: FailureClip) -> None:
-        size, fitted = clip.recording.pictures.shape[1:3], self._model.camera_size
+    def steered(
+        self, order: Order, recording: Recording, keyframe: int, path: Numbers
+    ) -> tuple[NDArray[np.uint8], float]:
+        """See `Steerable`."""
+        self._check_camera(recording)
+        return roll_out(self._model, _shrunk(recording, self._model.size), keyframe, path), 0.0
+
+    def _check_camera(self, recording: Recording) -> None:
+        size, fitted = recording.pictures.shape[1:3], self._model.camera_size
         if size != fitted:
             raise OrderError(
                 f'the engine was fitted to a camera of {fitted[1]}x{fitted[0]} px, the clip has '

@@ -24,12 +24,7 @@ PRIORITIES = 1_000_000
 
 
 def planned_orders(
-    plan: Path,
-    out: Path,
-    means: Means,
-    backends: Sequence[str] = (),
-    count: int | None = None,
-    nominal: Sequence[Path] = (),
+    plan: Path, out: Path, means: Means, backends: Sequence[str] = (), count: int | None = None
 ) -> tuple[list[JobOrder], list[str]]:
     """The orders of a plan, and which of them cannot be placed, with the reason.
 
@@ -42,7 +37,6 @@ def planned_orders(
         means: what the generators need.
         backends: only these; empty for all.
         count: at most so many orders; None for all.
-        nominal: bags to take commands from.
 
     Raises:
         SchemaError: the file does not hold.
@@ -62,8 +56,7 @@ def planned_orders(
             brief = brief_of(name)
             generator = _maker(asked, brief, variation, means, backends)
             priority = round(asked['gain'] * PRIORITIES)
-            seed = asked['seed']
-            orders.append(job_order(brief, generator, variation, seed, priority, nominal))
+            orders.append(job_order(brief, generator, variation, asked['seed'], priority))
         except FlywheelError as error:
             refused.append(f'order {number} of {plan.name}, brief {name}, {variation}: {error}')
     return orders, refused

@@ -7,68 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from episode_maker import RUN, make_manifest
-from order_maker import make_brief
+from nominal_episode import KEYFRAME, MISS, ROBOT
 
-from cosmos_flywheel.bags.clip import write_clip
 from cosmos_flywheel.bags.recording import read_recording
-from cosmos_flywheel.bags.source import find_bags, open_bag
-from cosmos_flywheel.core.envelope import measure_envelope
 from cosmos_flywheel.core.errors import ConfigError
-from cosmos_flywheel.core.lineage import sha256_file
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines import LocalModel
-from cosmos_flywheel.generate.base import Order
-from cosmos_flywheel.generate.local import LocalRollout, roll_out, skill_horizon
+from cosmos_flywheel.generate.local import roll_out, skill_horizon
 from cosmos_flywheel.generate.make import differences, make_candidate
 from cosmos_flywheel.store.candidates import read_candidate
-from cosmos_flywheel.store.episodes import CLIP, EpisodeWriter
-from cosmos_flywheel.store.robots import load_robot
 
-ROBOT = load_robot('mujoco_push')
-KEYFRAME = 40
-MISS, RECOVERY = Variation('near_miss', 'perturbed'), Variation('recovery', 'nominal')
-
-
-@pytest.fixture(scope='module')
-def bags(root):
-    return find_bags([root / 'demo' / 'bags' / 'mujoco_push_faults' / 'nominal'])[:4]
-
-
-@pytest.fixture(scope='module')
-def local(root):
-    return LocalRollout(root / 'demo' / 'model')
-
-
-@pytest.fixture(scope='module')
-def order(bags, tmp_path_factory):
-    """Orders of an episode that is a nominal recording: commands and envelope are known."""
-    out = tmp_path_factory.mktemp('out')
-    recordings = [read_recording(bag, ROBOT) for bag in bags]
-    stamps_ns = recordings[0].stamps_ns
-    manifest = make_manifest(thumbnail=None, evidence=[])
-    manifest['window'] |= {
-        'start_ns': int(stamps_ns[0]), 'onset_ns': int(stamps_ns[KEYFRAME + 5]),
-        'end_ns': int(stamps_ns[-1]),
-    }  # fmt: skip
-    with EpisodeWriter(out, manifest['id']) as writer, open_bag(bags[0]) as source:
-        write_clip(writer.path / CLIP, source, start_ns=0, end_ns=2**62)
-        writer.finish(manifest, RUN)
-    episode = out / str(manifest['id'])
-    envelope = measure_envelope(
-        ROBOT.action_names, ('m', 'm'), ROBOT.clock.hz, [r.actions for r in recordings], room=0.5
-    )
-    brief = make_brief(episode, envelope=envelope)
-    brief = replace(
-        brief,
-        origin=replace(brief.origin, clip_sha256=sha256_file(episode / CLIP)),
-        scene=replace(brief.scene, keyframe_stamps_ns=(int(stamps_ns[KEYFRAME]),)),
-    )
-
-    def make(variation=MISS, seed=0, **changes):
-        return Order(replace(brief, **changes), episode, ROBOT, variation, seed, tuple(bags[1:]))
-
-    return make
+RECOVERY = Variation('recovery', 'nominal')
 
 
 def test_frames_are_made_from_the_keyframe_to_the_skill_horizon(order, local):
