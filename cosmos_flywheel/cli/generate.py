@@ -30,6 +30,7 @@ from cosmos_flywheel.generate.produce import (
 )
 from cosmos_flywheel.store.briefs import BRIEFS, DOCUMENT, adopt, iter_briefs, read_brief
 from cosmos_flywheel.store.candidates import CANDIDATES, MANIFEST, find_candidate, read_candidate
+from cosmos_flywheel.store.episodes import read_episode
 from cosmos_flywheel.store.robots import load_robot
 
 COUNT = 8
@@ -130,6 +131,7 @@ def _wishes(args: argparse.Namespace) -> tuple[list[Wish], list[str]]:
     for folder in _folders(args):
         try:
             brief = read_brief(adopt(folder, args.out / BRIEFS))
+            read_episode(args.out / brief.origin.id)
             (generator,) = named or [_checked(usual_backend(brief))]
             wishes[brief.id] = wish_for(brief, generator, args.n or COUNT, args.seed)
         except FlywheelError as error:

@@ -54,8 +54,8 @@ def show(produced: Sequence[Produced], stopped: str) -> None:
             print(printable(f'{name}: not made: {why}'))
         if one.wish.left_open:
             print(printable(f'{name}: not varied: {", ".join(one.wish.left_open)}'))
-        for job in one.refused:
-            print(printable(f'{name}: refused: {_refusal(job)}'), file=sys.stderr)
+        for why in _refusals(one.refused):
+            print(printable(f'{name}: refused: {why}'), file=sys.stderr)
     if stopped:
         left = sum(len(one.left) for one in produced)
         print(printable(f'stopped: {stopped}'))
@@ -72,7 +72,18 @@ def _row(one: Produced) -> tuple[str, ...]:
     return one.wish.brief_id, one.wish.backend, *map(str, numbers), amount(cpu_s, ' s')
 
 
-def _refusal(job: Job) -> str:
+def _refusals(jobs: Sequence[Job]) -> list[str]:
+    """One for each reason."""
+    alike: dict[str, list[Job]] = {}
+    for job in jobs:
+        alike.setdefault(job.reason or job.state, []).append(job)
+    return [
+        f'{_what(those[0])}{f", and {len(those) - 1} more orders" * (len(those) > 1)}: {reason}'
+        for reason, those in alike.items()
+    ]
+
+
+def _what(job: Job) -> str:
     variation = variation_from(job.order.variation)
     seeds = f'seed {job.order.seed}' + (f' and {job.attempt - 1} more' if job.attempt > 1 else '')
-    return f'{variation}, {seeds}: {job.reason or job.state}'
+    return f'{variation}, {seeds}'

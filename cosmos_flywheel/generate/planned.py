@@ -18,6 +18,7 @@ from cosmos_flywheel.generate.base import Generator
 from cosmos_flywheel.generate.order_work import job_order
 from cosmos_flywheel.generate.plan_document import SCHEMA
 from cosmos_flywheel.store.briefs import BRIEFS, read_brief
+from cosmos_flywheel.store.episodes import read_episode
 
 PRIORITIES = 1_000_000
 """A job's priority is the gain of its order in millionths."""
@@ -46,7 +47,9 @@ def planned_orders(
 
     @cache
     def brief_of(name: str) -> Brief:
-        return _unchanged(out / BRIEFS / name)
+        brief = _unchanged(out / BRIEFS / name)
+        read_episode(out / brief.origin.id)
+        return brief
 
     orders: list[JobOrder] = []
     refused: list[str] = []

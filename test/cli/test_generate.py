@@ -167,3 +167,20 @@ def test_a_plan_is_made_order_by_order_and_the_dearest_first(tmp_path, capsys):
     path.unlink()
     assert main(words) == 1
     assert f'{folder}: is no brief' in capsys.readouterr().err
+
+
+def test_a_clip_that_is_gone_is_told_once_for_all_its_orders(tmp_path, capsys):
+    brief = make_brief(make_episode(tmp_path), families=FAMILIES)
+    save_brief(tmp_path / 'briefs', brief, {'keyframes/0.png': KEYFRAME})
+    episode = tmp_path / brief.origin.id
+    (episode / 'clip.mcap').rename(tmp_path / 'aside')
+    words = ['generate', '--all', '--out', str(tmp_path), '-n', '2']
+    assert main(words) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert 'seed 0, and 3 more orders: ' in told
+    assert 'clip.mcap: is missing' in told
+    (tmp_path / 'aside').rename(episode / 'clip.mcap')
+    assert main(words) == 0, 'what was dead is tried again'
+    (episode / 'manifest.json').unlink()
+    assert main([*words, '--seed', '5']) == 1
+    assert 'left out: ' in capsys.readouterr().err
