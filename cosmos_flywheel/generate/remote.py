@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import EngineError, FlywheelError, NotNowError, PermanentError
 from cosmos_flywheel.core.types import Picture
@@ -39,11 +41,12 @@ from cosmos_flywheel.engines.remote.proof import positive_control
 from cosmos_flywheel.engines.remote.server import Server
 from cosmos_flywheel.engines.remote.video import film_of, forget, journal_of, run
 from cosmos_flywheel.engines.remote.video_job import SAMPLING, Control, VideoJob
+from cosmos_flywheel.generate.actions import Numbers
 from cosmos_flywheel.generate.base import Guardrail, Made, Order
 from cosmos_flywheel.generate.conditions import EVERY_AXIS
 from cosmos_flywheel.generate.leftovers import GENERATING, unwanted
 from cosmos_flywheel.generate.make import order_id
-from cosmos_flywheel.generate.shot import Shot, film_kind, shot_of
+from cosmos_flywheel.generate.shot import Shot, film_kind, shot_of, steered_shot
 from cosmos_flywheel.store.files import write_bytes
 from cosmos_flywheel.store.robots import load_robot
 from cosmos_flywheel.video.decode import decode_video, each_picture
@@ -135,6 +138,23 @@ class Remote:
                 self._proved_db = None  # the next order asks for the control again
             self._clear(folder)
             raise
+
+    def steered(
+        self, order: Order, recording: Recording, keyframe: int, path: Numbers
+    ) -> tuple[NDArray[np.uint8], float]:
+        """See `Steerable`; raises what `make` does."""
+        shot = steered_shot(order, recording, keyframe, path)
+        out = order.episode.parent / GENERATING
+        self._prove(out)
+        out.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix='steered-', dir=out))
+        try:
+            takes = list(self._takes(shot, folder))
+        finally:
+            self._clear(folder)
+        high, wide = shot.shown
+        frames = [take.frames[1:, :high, :wide] for take in takes]
+        return np.concatenate(frames), sum(take.seconds for take in takes)
 
     def _prove(self, folder: Path | None) -> None:
         """Once a process, the positive control; before it, what nobody waits for is deleted."""

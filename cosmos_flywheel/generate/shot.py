@@ -27,7 +27,7 @@ from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, POLICY
 from cosmos_flywheel.engines.cosmos.acting import WITHOUT_WIDTH
 from cosmos_flywheel.engines.cosmos.canvas import Canvas
-from cosmos_flywheel.generate.actions import Commands, planned, recorded_commands
+from cosmos_flywheel.generate.actions import Commands, Numbers, planned, recorded_commands
 from cosmos_flywheel.generate.base import Order
 from cosmos_flywheel.generate.clip import FailureClip, read_clip
 from cosmos_flywheel.generate.conditions import (
@@ -151,6 +151,32 @@ def shot_of(order: Order) -> Shot:
     if kind == IMAGE_TO_VIDEO:
         return _from_picture(order, clip)
     return _with_actions(order, clip, kind)
+
+
+def steered_shot(order: Order, recording: Recording, keyframe: int, path: Numbers) -> Shot:
+    """One chunk under any commands (N, A), without a context but the keyframe.
+
+    Raises:
+        ConfigError: the robot's domain cannot tell such commands.
+
+    """
+    why = untold(order.robot, 'planned')
+    if why:
+        raise ConfigError(why)
+    canvas = Canvas.choose(_size(recording), order.brief.scene.tier)
+    return Shot(
+        kind=FORWARD_DYNAMICS,
+        size=canvas.shown,
+        shown=canvas.shown,
+        frames=len(path) + 1,
+        fps=order.robot.clock.hz,
+        chunk=len(path),
+        order=order,
+        clip=FailureClip(recording, float(recording.times_s[keyframe]), keyframe),
+        begin=keyframe,
+        context=_fitted(recording, keyframe, keyframe + 1, canvas),
+        rows=planned_rows(order.robot, recording.states[keyframe], path),
+    )
 
 
 def _with_actions(order: Order, clip: FailureClip, kind: str) -> Shot:

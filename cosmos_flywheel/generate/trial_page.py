@@ -17,9 +17,9 @@ from markupsafe import Markup
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.generate.clip import read_clip
 from cosmos_flywheel.generate.trial import QUESTIONS, Trial
-from cosmos_flywheel.generate.trial_scenarios import Subject
+from cosmos_flywheel.generate.trial_scenarios import MadeOne, Subject
 from cosmos_flywheel.generate.trial_steering import ORDERED
-from cosmos_flywheel.store.candidates import THUMBNAIL, VIDEO
+from cosmos_flywheel.store.candidates import THUMBNAIL, VIDEO, read_candidate
 from cosmos_flywheel.video.encode import encode_webm
 
 MOST_BYTES = 24_000_000
@@ -83,7 +83,7 @@ def _group(subject: Subject, trial: Trial, left: list[int]) -> dict[str, Any]:
                 'film': _film((one.folder / VIDEO).read_bytes(), left),
                 'still': _uri((one.folder / THUMBNAIL).read_bytes(), 'image/jpeg'),
                 'variation': str(one.variation).replace('_', ' '),
-                'actions': one.variation.actions,
+                'actions': _source(one),
                 'seed': one.seed,
                 'cpu_s': one.cpu_s,
                 'gpu_s': one.gpu_s,
@@ -91,6 +91,12 @@ def _group(subject: Subject, trial: Trial, left: list[int]) -> dict[str, Any]:
             for one in made
         ],
     }
+
+
+def _source(one: MadeOne) -> str:
+    """Where the commands of a candidate came from, which need not be where they were ordered."""
+    actions = read_candidate(one.folder)['actions']
+    return 'no' if actions is None else str(actions['source'])
 
 
 def _chart(points: Sequence[Sequence[float]]) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from cosmos_flywheel.bags.recording import Recording, read_recording
+from cosmos_flywheel.core.errors import ConfigError, NotNowError
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.base import Generator, Order, Steerable
@@ -134,7 +135,10 @@ def ask_steering(
     notes = {place: _Notes() for place in axes}
     lacking, done = '', 0
     for instant in _instants(subject, order):
-        lacking = _ask(instant, order, generator, axes, notes, purse, progress, done)
+        try:
+            lacking = _ask(instant, order, generator, axes, notes, purse, progress, done)
+        except (ConfigError, NotNowError) as error:
+            lacking = str(error)
         if lacking:
             break
         done += 1

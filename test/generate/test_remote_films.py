@@ -29,6 +29,7 @@ from cosmos_flywheel.engines.remote.server import SERVED, TOKEN_VARIABLE, Server
 from cosmos_flywheel.generate import remote
 from cosmos_flywheel.generate.backends import Means, find_backend
 from cosmos_flywheel.generate.base import Order
+from cosmos_flywheel.generate.clip import read_clip
 from cosmos_flywheel.generate.leftovers import FRESH_S, GENERATING
 from cosmos_flywheel.generate.make import Candidate, make_candidate
 from cosmos_flywheel.generate.order_work import OrderWork, job_order
@@ -135,6 +136,19 @@ def test_recorded_commands_become_a_film_chunk_by_chunk(stand, episode, robot_fi
     }  # fmt: skip
     assert any('passed a positive control' in note for note in manifest['notes'])
     assert read_run(made.folder)['gpu_s'] == 3.0  # as the server says, of two films
+    assert stand.state()['jobs'] == []
+    assert left(episode.parent) == []
+
+
+def test_any_commands_can_be_asked_for_without_making_a_candidate(stand, episode, robot_file):
+    order = order_of(episode, robot_file, SLOWER)
+    clip = read_clip(order)
+    path = np.linspace((0.0, 0.1), (0.05, 0.1), 8)
+    generator = Remote(Server(stand.endpoint, SERVED), robot=robot_file)
+    shown, gpu_s = generator.steered(order, clip.recording, clip.keyframe, path)
+    (form,) = films(stand)
+    assert np.allclose(form['extra_params']['action'], path, atol=1e-6)
+    assert (shown.shape, gpu_s) == ((8, 48, 64, 3), 1.5)
     assert stand.state()['jobs'] == []
     assert left(episode.parent) == []
 
