@@ -91,8 +91,9 @@ def run(args: argparse.Namespace) -> int:
     if args.again is not None:
         return _again(args)
     budget = changed(Budget(), args.budget)
-    wishes, unread = _wishes(args)
-    work = OrderWork(args.robot, _nominal(args), given_means(args))
+    nominal = _nominal(args)
+    wishes, unread = _wishes(args, nominal)
+    work = OrderWork(args.robot, nominal, given_means(args))
     with Watch(wishes) as watch:
         produced, stopped = produce(
             args.out, wishes, work, workers=args.workers, budget=budget, progress=watch
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     return REFUSED_CODE if unread or any(one.is_short for one in produced) else 0
 
 
-def _wishes(args: argparse.Namespace) -> tuple[list[Wish], list[str]]:
+def _wishes(args: argparse.Namespace, nominal: tuple[Path, ...]) -> tuple[list[Wish], list[str]]:
     """What is wanted, and which briefs or orders are left out, with the reason."""
     if (args.brief is not None) + args.all + args.queued + (args.plan is not None) != 1:
         raise ConfigError(
@@ -120,7 +121,7 @@ def _wishes(args: argparse.Namespace) -> tuple[list[Wish], list[str]]:
             for name, count in sorted(others.items())
         ]
     if args.plan is not None:
-        orders, refused = planned_orders(args.plan, args.out, means, backends, args.n)
+        orders, refused = planned_orders(args.plan, args.out, means, backends, args.n, nominal)
         for name in sorted({order.backend for order in orders}):
             _checked(find_backend(name, means))
         return wishes_of(orders), refused
@@ -133,7 +134,7 @@ def _wishes(args: argparse.Namespace) -> tuple[list[Wish], list[str]]:
             brief = read_brief(adopt(folder, args.out / BRIEFS))
             read_episode(args.out / brief.origin.id)
             (generator,) = named or [_checked(usual_backend(brief))]
-            wishes[brief.id] = wish_for(brief, generator, args.n or COUNT, args.seed)
+            wishes[brief.id] = wish_for(brief, generator, args.n or COUNT, args.seed, nominal)
         except FlywheelError as error:
             if not args.all:
                 raise

@@ -48,6 +48,10 @@ class NotNowError(FlywheelError):
     """What is needed is away, taken or cut off for a while; the same may be asked for later."""
 
 
+class NotHereError(FlywheelError):
+    """This process lacks what was ordered; another one may have it."""
+
+
 class PermanentError(FlywheelError):
     """What was asked for can be had at no time and with no seed: somebody has to change it."""
 
@@ -66,6 +70,6 @@ def seedless(*, when: bool = True) -> Iterator[None]:
     try:
         yield
     except FlywheelError as error:
-        if not when or isinstance(error, (NotNowError, PermanentError)):
+        if not when or isinstance(error, (NotHereError, NotNowError, PermanentError)):
             raise
         raise OrderError(str(error)) from error

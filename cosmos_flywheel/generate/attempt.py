@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosmos_flywheel.core.errors import FlywheelError, NotNowError, PermanentError
+from cosmos_flywheel.core.errors import FlywheelError, NotHereError, NotNowError, PermanentError
 from cosmos_flywheel.core.job import Job, Outcome, Price
 from cosmos_flywheel.generate.claims import Claims
 from cosmos_flywheel.store.files import DISK_FULL
 
 Work = Callable[[Job, Path], Outcome]
 """Makes a job's candidate below the output folder. FlywheelError is a failed attempt,
-PermanentError the last one, NotNowError no attempt at all; a full disk counts as NotNowError."""
-DONE, FAILED, POSTPONED, GIVEN_BACK = 'done', 'failed', 'postponed', 'given_back'
+PermanentError the last one, NotNowError no attempt at all, NotHereError one that others may make;
+a full disk counts as NotNowError."""
+DONE, FAILED, POSTPONED, GIVEN_BACK, LEFT = 'done', 'failed', 'postponed', 'given_back', 'left'
 
 
 class GivenUpError(BaseException):
@@ -29,7 +30,7 @@ class GivenUpError(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended, one of the four words above; goes between processes."""
+    """How an attempt ended, one of the five words above; goes between processes."""
 
     how: str
     price: Price
@@ -59,6 +60,8 @@ def attempt(work: Work, job: Job, out: Path) -> Ended:
     except FlywheelError as error:
         if isinstance(error, NotNowError) or _is_disk_full(error):
             return ended(POSTPONED, str(error))
+        if isinstance(error, NotHereError):
+            return ended(LEFT, str(error))
         return ended(FAILED, str(error), for_good=isinstance(error, PermanentError))
     except OSError as error:
         if _is_disk_full(error):
@@ -81,6 +84,8 @@ def book(claims: Claims, job: Job, ended: Ended) -> bool:
         return claims.give_back(job, ended.price)
     if ended.how == POSTPONED:
         return claims.postpone(job, ended.reason, ended.price)
+    if ended.how == LEFT:
+        return claims.leave(job, ended.reason, ended.price)
     return claims.fail(job, ended.reason, ended.price, for_good=ended.for_good)
 
 

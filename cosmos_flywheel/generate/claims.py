@@ -65,6 +65,8 @@ class Claims:
         self._lease_s = lease_s
         self._me = me or this_process()
         self._run = run or Run()
+        self._left: set[str] = set()
+        """Jobs that need what this process lacks."""
         self._watched: dict[int, tuple[int, float]] = {}
         """By claim of another machine: signs of life, and since when no more came."""
 
@@ -134,6 +136,15 @@ class Claims:
             self._leave_alone(job.order.backend, reason)
         return True
 
+    def leave(self, job: Job, reason: str, price: Price) -> bool:
+        """Give a job back for good that this process cannot do; others may."""
+        self._left.add(job.id)
+        with self._db.writing():
+            if not self._close(job, 'given_back', reason, price):
+                return False
+            self._wait_again(job, reason)
+        return True
+
     def give_back(self, job: Job, price: Price) -> bool:
         """Give a job back because this process ends, or because nobody wants it any more."""
         with self._db.writing():
@@ -167,14 +178,15 @@ class Claims:
         mine, ids = among('jobs.id', self._run.jobs)
         able, names = among('backend', self._run.backends)
         gone, left = among('backend', away)
-        waiting = f"FROM jobs WHERE state = 'waiting' AND {mine} AND {able}"
+        not_mine, unfit = among('jobs.id', self._left)
+        waiting = f"FROM jobs WHERE state = 'waiting' AND {mine} AND {able} AND NOT {not_mine}"
         rows = self._db.ask(
             f'SELECT id {waiting} AND NOT {gone} ORDER BY priority DESC, place LIMIT 1',
-            (*ids, *names, *left),
+            (*ids, *names, *unfit, *left),
         )
         if rows:
             return self._queue.known(rows[0][0])
-        held = self._db.ask(f'SELECT DISTINCT backend {waiting}', (*ids, *names))
+        held = self._db.ask(f'SELECT DISTINCT backend {waiting}', (*ids, *names, *unfit))
         if held:
             return Idle(AWAY, '; '.join(f'{name}: {away[name]}' for (name,) in held))
         running = self._db.ask(

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 
 import cosmos_flywheel
 from cosmos_flywheel import schemas
+from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.core.brief import SCHEMA as BRIEF_SCHEMA
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError, OrderError
@@ -55,9 +57,33 @@ class Candidate:
 
 def order_id(order: Order, generator: Generator) -> str:
     """The id that the candidate of this order has or will have."""
-    name, revision = generator.model
-    parameters = {**generator.parameters, 'model': [name, revision]}
+    parameters = request_of(generator, order.variation, order.nominal)
     return candidate_id(order.brief.id, order.variation, order.seed, generator.name, parameters)
+
+
+def request_of(
+    generator: Generator, variation: Variation, nominal: Sequence[Path]
+) -> dict[str, Any]:
+    """Everything beside brief, variation and seed that decides what comes of an order.
+
+    Nominal bags, by their ids, are among it where commands are taken from them.
+    """
+    bags = nominal_ids(generator, variation, nominal)
+    with_bags = {'nominal': bags} if bags else {}
+    return {**generator.parameters, 'model': list(generator.model), **with_bags}
+
+
+def nominal_ids(generator: Generator, variation: Variation, nominal: Sequence[Path]) -> list[str]:
+    """Of the bags that commands are taken from; none where a simulator's script commands."""
+    if variation.actions != 'nominal' or generator.kind == 'simulation':
+        return []
+    return [_bag_id(path, path.stat().st_mtime_ns) for path in nominal]
+
+
+@lru_cache(maxsize=1024)
+def _bag_id(path: Path, _changed_ns: int) -> str:
+    with open_bag(path) as bag:
+        return bag.bag_id
 
 
 def make_candidate(out: Path, order: Order, generator: Generator) -> Candidate:
@@ -122,7 +148,7 @@ def differences(folder: Path, order: Order, generator: Generator) -> tuple[str, 
         raise ConfigError(
             f'{folder}: was made by {before["backend"]} {before["model"]["revision"] or ""} with '
             f'{dict(before["parameters"])}; this is another order ({identity}): give the model '
-            'and options of then'
+            'options and nominal bags of then'
         )
     with tempfile.TemporaryDirectory(prefix='flywheel-again-') as aside:
         again = read_candidate(make_candidate(Path(aside), order, generator).folder)
@@ -151,6 +177,7 @@ def _manifest(
     identity: str, order: Order, generator: Generator, made: Made, files: list[dict[str, str]]
 ) -> dict[str, Any]:
     brief, (model, revision) = order.brief, generator.model
+    taken = nominal_ids(generator, order.variation, order.nominal)
     height, width = made.frames.shape[1:3]
     return {
         'schema': 'candidate-v1',
@@ -184,7 +211,7 @@ def _manifest(
         'onset_s': None if made.onset_s is None else round(made.onset_s, 6),
         'notes': list(made.notes),
         'provenance': {
-            'parents': [brief.origin.id, *brief.parents],
+            'parents': [brief.origin.id, *brief.parents, *taken],
             'version': cosmos_flywheel.__version__,
             'licence': brief.licence,
         },

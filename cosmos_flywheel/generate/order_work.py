@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import ConfigError, OrderError, seedless
+from cosmos_flywheel.core.errors import (
+    ConfigError,
+    FlywheelError,
+    NotHereError,
+    NotNowError,
+    OrderError,
+    seedless,
+)
 from cosmos_flywheel.core.job import Job, JobOrder, Outcome, Price
 from cosmos_flywheel.core.licence import forbids_derivatives
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.variation import Variation, variation_from
 from cosmos_flywheel.generate.backends import Means, find_backend
 from cosmos_flywheel.generate.base import Generator, Order
-from cosmos_flywheel.generate.make import make_candidate
+from cosmos_flywheel.generate.make import make_candidate, request_of
 from cosmos_flywheel.store.briefs import BRIEFS, read_brief
 from cosmos_flywheel.store.candidates import read_run
 from cosmos_flywheel.store.episodes import read_episode
@@ -44,20 +51,28 @@ class OrderWork:
         """Make the job's candidate below the output folder, or find it there.
 
         Raises:
-            OrderError: the brief or the episode is gone, damaged or another one, or the
-                generator is not the one that was asked.
+            OrderError: the brief or the episode is gone, damaged or another one.
+            NotHereError: the generator is not the one that was asked.
             FlywheelError: the order is refused with this seed, or something is missing.
 
         """
         with seedless():
             order = self._order(job, out)
-            generator = find_backend(job.order.backend, self.means)
-            _require_same(job, generator)
+        generator = self._generator(job)
+        _require_same(job, generator, order)
         found = make_candidate(out, order, generator)
         run = read_run(found.folder)
         size_bytes = sum(path.stat().st_size for path in found.folder.iterdir())
         price = Price(run['gpu_s'], run['cpu_s'], 0.0, size_bytes)
         return Outcome(price, found.id, found=not found.is_new)
+
+    def _generator(self, job: Job) -> Generator:
+        try:
+            return find_backend(job.order.backend, self.means)
+        except NotNowError:
+            raise
+        except FlywheelError as error:
+            raise NotHereError(str(error)) from error
 
     def _order(self, job: Job, out: Path) -> Order:
         brief = read_brief(out / BRIEFS / job.order.brief_id)
@@ -74,9 +89,14 @@ class OrderWork:
 
 
 def job_order(
-    brief: Brief, generator: Generator, variation: Variation, seed: int, priority: int = 0
+    brief: Brief,
+    generator: Generator,
+    variation: Variation,
+    seed: int,
+    priority: int = 0,
+    nominal: Sequence[Path] = (),
 ) -> JobOrder:
-    """What to put into the queue for one candidate.
+    """What to put into the queue for one candidate; `nominal` are bags to take commands from.
 
     Raises:
         OrderError: the licence of the recording forbids to make any.
@@ -95,21 +115,17 @@ def job_order(
         backend=generator.name,
         variation=asdict(variation),
         seed=seed,
-        request=_request(generator),
+        request=request_of(generator, variation, nominal),
         priority=priority,
         estimate=Price(gpu_s=GUESSED_GPU_S if on_gpu else 0.0),
     )
 
 
-def _request(generator: Generator) -> dict[str, Any]:
-    """Everything beside the order that decides the result."""
-    return {**generator.parameters, 'model': list(generator.model)}
-
-
-def _require_same(job: Job, generator: Generator) -> None:
-    asked, here = dict(job.order.request), _request(generator)
+def _require_same(job: Job, generator: Generator, order: Order) -> None:
+    asked = dict(job.order.request)
+    here = request_of(generator, order.variation, order.nominal)
     if canonical_json(asked) != canonical_json(here):
-        raise ConfigError(
+        raise NotHereError(
             f'job {job.id}: was ordered of {generator.name} as {asked}, here it is {here}; give '
-            'the model of then, or order anew'
+            'the model, options and nominal bags of then, or order anew'
         )

@@ -25,7 +25,12 @@ PRIORITIES = 1_000_000
 
 
 def planned_orders(
-    plan: Path, out: Path, means: Means, backends: Sequence[str] = (), count: int | None = None
+    plan: Path,
+    out: Path,
+    means: Means,
+    backends: Sequence[str] = (),
+    count: int | None = None,
+    nominal: Sequence[Path] = (),
 ) -> tuple[list[JobOrder], list[str]]:
     """The orders of a plan, and which of them cannot be placed, with the reason.
 
@@ -38,6 +43,7 @@ def planned_orders(
         means: what the generators need.
         backends: only these; empty for all.
         count: at most so many orders; None for all.
+        nominal: bags to take commands from.
 
     Raises:
         SchemaError: the file does not hold.
@@ -59,7 +65,8 @@ def planned_orders(
             brief = brief_of(name)
             generator = _maker(asked, brief, variation, means, backends)
             priority = round(asked['gain'] * PRIORITIES)
-            orders.append(job_order(brief, generator, variation, asked['seed'], priority))
+            seed = asked['seed']
+            orders.append(job_order(brief, generator, variation, seed, priority, nominal))
         except FlywheelError as error:
             refused.append(f'order {number} of {plan.name}, brief {name}, {variation}: {error}')
     return orders, refused

@@ -61,10 +61,18 @@ class Produced:
 Progress = Callable[[Queue], object]
 
 
-def wish_for(brief: Brief, generator: Generator, count: int, seed: int = 0) -> Wish:
+def wish_for(
+    brief: Brief,
+    generator: Generator,
+    count: int,
+    seed: int = 0,
+    nominal: Sequence[Path] = (),
+) -> Wish:
     """So many candidates of a brief, with as many orders again for those that are refused."""
     plan = make_plan(brief, generator, MOST_ORDERS * count, seed)
-    orders = tuple(job_order(brief, generator, cell, at) for cell, at in plan.orders)
+    orders = tuple(
+        job_order(brief, generator, cell, at, nominal=nominal) for cell, at in plan.orders
+    )
     return Wish(brief.id, generator.name, orders, count, plan.refused, plan.left_open)
 
 
@@ -155,10 +163,11 @@ def _due(wish: Wish, states: Mapping[str, str], before: Collection[str]) -> list
 
 def _stopped(queue: Queue, run: Run) -> str:
     """Why jobs of the run still wait; '' if none does."""
-    if not any(job.id in (run.jobs or ()) for job in queue.jobs(WAITING)):
+    waiting = [job for job in queue.jobs(WAITING) if job.id in (run.jobs or ())]
+    if not waiting:
         return ''
     idle = Claims(queue, run=run).idle()
-    return 'its workers ended' if idle is None else idle.words
+    return waiting[0].reason or 'its workers ended' if idle is None else idle.words
 
 
 def _produced(wish: Wish, jobs: Mapping[str, Job], there: Collection[str]) -> Produced:

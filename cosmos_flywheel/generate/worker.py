@@ -36,6 +36,8 @@ class Shift:
     failed: int = 0
     postponed: int = 0
     given_back: int = 0
+    left: int = 0
+    """For others, who may have what these jobs need."""
     worked_s: float = 0.0
     idle: Idle | None = None
     """Why it ended; None if it was told to."""

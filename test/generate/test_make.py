@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from order_maker import ENVELOPE, SAME, make_episode, make_order
 
+from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.core.errors import ConfigError, StoreError
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.augment import Augment
@@ -18,8 +19,10 @@ from cosmos_flywheel.generate.make import (
     differences,
     make_candidate,
     order_id,
+    request_of,
     variation_of,
 )
+from cosmos_flywheel.generate.sim import Simulator
 from cosmos_flywheel.store.candidates import (
     find_candidate,
     iter_candidates,
@@ -103,6 +106,15 @@ def test_brief_cell_seed_and_parameters_all_decide_the_id(episode):
         order_id(order, other),
     }
     assert len(ids) == 5
+
+
+def test_bags_decide_the_id_where_commands_are_taken_from_them(episode):
+    bag = episode.parent / 'bag'
+    nominal, by_script = Variation('recovery', 'nominal'), Simulator()
+    with open_bag(bag) as source:
+        assert request_of(Augment(), nominal, [bag])['nominal'] == [source.bag_id]
+    assert request_of(Augment(), SAME, [bag]) == request_of(Augment(), SAME, [])
+    assert 'nominal' not in request_of(by_script, nominal, [bag])
 
 
 def test_what_a_generator_does_not_make_is_refused_by_name(episode, tmp_path):
