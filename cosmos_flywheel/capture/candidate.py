@@ -14,15 +14,17 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cosmos_flywheel import schemas
 from cosmos_flywheel.bags.recording import Recording, read_recording
 from cosmos_flywheel.capture.model import Judge
 from cosmos_flywheel.capture.watch import Watcher
+from cosmos_flywheel.core.brief import SCHEMA as BRIEF_SCHEMA
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.scoring import Scorer
 from cosmos_flywheel.core.timeline import NS, Tick
-from cosmos_flywheel.core.types import Picture
-from cosmos_flywheel.store.candidates import ACTIONS, VIDEO, read_candidate
+from cosmos_flywheel.core.types import Picture, Vector
+from cosmos_flywheel.store.candidates import ACTIONS, BRIEF, VIDEO, read_candidate
 from cosmos_flywheel.store.episodes import CLIP, MANIFEST, read_episode
 from cosmos_flywheel.video.decode import decode_video
 
@@ -42,7 +44,8 @@ def unasked_alarms(
     """What each channel says first that was not asked for, by channel.
 
     States are those of the bag that lies in the folder or, of an augmentation, of the recorded
-    clip; else none are known, and channels that need them are silent.
+    clip. Else the robot is taken to have been, a tick later, where it was told to be; what follows
+    no command is not known, and the states themselves are not judged.
 
     Args:
         folder: the candidate's.
@@ -59,10 +62,15 @@ def unasked_alarms(
     if judge.calibration is None or robot.primary_camera is None:
         raise ConfigError(f'robot {robot.name!r}: candidates are judged by a fitted model')
     manifest = read_candidate(folder)
-    height, width = manifest['video']['size']
-    engine = judge.make_engine((height, width))
+    height, width = schemas.load(folder / BRIEF, BRIEF_SCHEMA)['scene']['size']
+    engine = judge.make_engine((height, width))  # of the camera; a film may be of another size
     watcher = Watcher(robot, engine, set(robot.topics), judge.prior)
-    channels = [c for c in watcher.channels if c.name in CHANNELS]
+    measured = _measured(folder, manifest, robot, episodes)
+    channels = [
+        c
+        for c in watcher.channels
+        if c.name in CHANNELS and (c.name != 'state' or measured is not None)
+    ]
     scorer = Scorer(
         channels,
         judge.calibration.norms(channels),
@@ -71,7 +79,7 @@ def unasked_alarms(
     )
     found: dict[str, str] = {}
     asked, onset_s = _asked(manifest, episodes), manifest['onset_s']
-    for tick in _ticks(folder, manifest, robot, engine.spec.size, episodes):
+    for tick in _ticks(folder, manifest, robot, engine.spec.size, measured):
         at_s = tick.stamp_ns / NS
         has_begun = onset_s is not None and at_s >= onset_s - EARLY_S
         score = scorer.score(watcher.hindsight.compare(tick, watcher.hindsight.foretell(tick)))
@@ -88,16 +96,15 @@ def _ticks(
     manifest: Mapping[str, Any],
     robot: Robot,
     size: tuple[int, int],
-    episodes: Path | None,
+    measured: Recording | None,
 ) -> Iterator[Tick]:
     """The film on the robot's clock, which begins at 0."""
     camera = robot.primary_camera
     assert camera is not None
     times_s, frames = decode_video((folder / VIDEO).read_bytes())
     commands, command_hz = _commands(folder, manifest)
-    known = _states(folder, manifest, robot, episodes)
-    blind = np.full(len(robot.state_names), np.nan, np.float32)
     deaf = np.full(len(robot.action_names), np.nan, np.float32)
+    told = deaf
     hz = robot.clock.hz
     picture: Picture | None = None
     for step in range(round(times_s[-1] * hz) + 1):
@@ -108,7 +115,10 @@ def _ticks(
         action = deaf
         if commands is not None:
             action = commands[min(int(at_s * command_hz + 0.5), len(commands) - 1)]
-        state = blind if known is None or step >= len(known) else known.states[step]
+        state = _followed(robot, told)
+        if measured is not None and step < len(measured):
+            state = measured.states[step]
+        told = action
         seen = {camera.name: [picture]}
         yield Tick(round(at_s * NS), picture, {}, state, action, 0, seen)
 
@@ -137,7 +147,15 @@ def _commands(folder: Path, manifest: Mapping[str, Any]) -> tuple[np.ndarray | N
         return arrays['robot'].astype(np.float32), float(manifest['actions']['hz'])
 
 
-def _states(
+def _followed(robot: Robot, told: Vector) -> Vector:
+    """(S,) states of what follows commands (A,); NaN for all else."""
+    state = np.full(len(robot.state_names), np.nan, np.float32)
+    for command, followed in robot.tracking_pairs:
+        state[followed] = told[command]
+    return state
+
+
+def _measured(
     folder: Path, manifest: Mapping[str, Any], robot: Robot, episodes: Path | None
 ) -> Recording | None:
     """Whose states are those of the candidate, by tick; None where nobody knows."""

@@ -159,6 +159,7 @@ def _channel_rules(args: argparse.Namespace, robot: Robot) -> Iterator[Rule]:
     if args.model is None:
         return
     judge = load_judge(args.model)
+    judge.check_robot(robot)
 
     @lru_cache(maxsize=2)
     def alarms(folder: Path) -> dict[str, str]:

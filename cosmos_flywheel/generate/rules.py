@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmos_flywheel.core.envelope import Violation
-from cosmos_flywheel.core.errors import FlywheelError
+from cosmos_flywheel.core.errors import PictureError, SchemaError, StoreError
 from cosmos_flywheel.generate.make import brief_of
 from cosmos_flywheel.store.candidates import ACTIONS, VIDEO, read_candidate
 from cosmos_flywheel.video.decode import decode_video
@@ -30,12 +30,17 @@ class Rule:
 
 
 def rejected_by(rules: Sequence[Rule], folder: Path) -> dict[str, str]:
-    """Reason by name of every rule that rejects a candidate; what cannot be read is rejected."""
+    """Reason by name of every rule that rejects a candidate; what cannot be read is rejected.
+
+    Raises:
+        FlywheelError: a rule cannot be applied at all.
+
+    """
     found: dict[str, str] = {}
     for rule in rules:
         try:
             reason = rule.judge(folder)
-        except FlywheelError as error:
+        except (StoreError, SchemaError, PictureError) as error:
             reason = str(error)
         if reason:
             found[rule.name] = reason

@@ -45,7 +45,11 @@ def nominal_orders(bags: Sequence[Path], out: Path) -> Callable[..., Order]:
     brief = replace(
         brief,
         origin=replace(brief.origin, clip_sha256=sha256_file(episode / CLIP)),
-        scene=replace(brief.scene, keyframe_stamps_ns=(int(stamps_ns[KEYFRAME]),)),
+        scene=replace(
+            brief.scene,
+            keyframe_stamps_ns=(int(stamps_ns[KEYFRAME]),),
+            size=recordings[0].pictures.shape[1:3],
+        ),
     )
 
     def make(variation=MISS, seed=0, **changes):

@@ -176,6 +176,6 @@ def test_channels_let_a_good_candidate_pass_and_notice_what_is_wrong(root, order
     made = make_candidate(tmp_path, asked, Augment())
     judge, episodes = load_judge(root / 'demo' / 'model'), asked.episode.parent
     assert unasked_alarms(made.folder, ROBOT, judge, episodes) == {}
-    for way, channel in (('frozen', 'stream_health'), ('shuffled', 'picture')):
-        wrong = make_wrong(tmp_path / 'aside', [made.folder], 0, way)
-        assert channel in unasked_alarms(wrong, ROBOT, judge, episodes)
+    assert unasked_alarms(made.folder, ROBOT, judge) == {}  # states as they were commanded
+    wrong = make_wrong(tmp_path / 'aside', [made.folder], 0, 'frozen')
+    assert unasked_alarms(wrong, ROBOT, judge, episodes).keys() == {'stream_health'}
