@@ -169,6 +169,15 @@ def test_a_plan_is_made_order_by_order_and_the_dearest_first(tmp_path, capsys):
     assert f'{folder}: is no brief' in capsys.readouterr().err
 
 
+def test_several_backends_fall_back_in_their_order(out, capsys):
+    words = ['generate', '--all', '--out', str(out), '-n', '1']
+    assert main([*words, '--backend', 'local,sim,augment']) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[1].split()[1] == 'augment', 'there is no twin of that robot'
+    assert 'local cannot be asked here: generator local needs an engine' in told.err
+    assert main([*words, '--backend', 'augment,lokal']) == 2
+
+
 def test_a_clip_that_is_gone_is_told_once_for_all_its_orders(tmp_path, capsys):
     brief = make_brief(make_episode(tmp_path), families=FAMILIES)
     save_brief(tmp_path / 'briefs', brief, {'keyframes/0.png': KEYFRAME})
