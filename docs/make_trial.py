@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws docs/trial.jpg: the upper part of a page of `flywheel trial`.
+"""Draws docs/trial.jpg: two parts of a page of `flywheel trial`, side by side.
 
-python docs/make_trial.py flywheel-out/trial/trial.html
+python bench/trial.py --keep DIR && python docs/make_trial.py DIR/trial_sim/trial.html
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import tempfile
 from pathlib import Path
 
 import cv2
+import numpy as np
 from playwright.sync_api import sync_playwright
 
 PICTURE = Path(__file__).with_name('trial.jpg')
-SIZE_PX = (1080, 1500)
-"""Width and height of the part of the page that is shown …"""
-WIDTH_PX = 860
-"""… and how wide the picture is."""
-PLAYS_MS = 2200
+SIZE_PX = (960, 1400)
+"""Width and height of each part."""
+SECOND = '#rules'
+"""Where the second begins."""
+WIDTH_PX = 1200
+"""Of the picture."""
+PLAYS_MS = 4000
 """So long the films run before the picture is taken."""
 
 
@@ -33,11 +36,15 @@ def main() -> None:
         page = browser.new_page(viewport={'width': width, 'height': height}, color_scheme='light')
         page.goto(Path(sys.argv[1]).resolve().as_uri())
         page.wait_for_timeout(PLAYS_MS)
-        page.screenshot(path=f'{aside}/page.png')
+        page.screenshot(path=f'{aside}/page.png', full_page=True)
+        top = round(page.locator(SECOND).bounding_box()['y']) - 40
         browser.close()
-        picture = cv2.imread(f'{aside}/page.png')
-    size = WIDTH_PX, height * WIDTH_PX // width
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        whole = cv2.imread(f'{aside}/page.png')
+    second = whole[top : top + height]
+    blank = np.full((height - len(second), width, 3), whole[0, 0], np.uint8)
+    both = np.concatenate([whole[:height], np.concatenate([second, blank])], axis=1)
+    size = WIDTH_PX, height * WIDTH_PX // (2 * width)
+    small = cv2.resize(both, size, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(PICTURE), small, [cv2.IMWRITE_JPEG_QUALITY, 84])
 
 

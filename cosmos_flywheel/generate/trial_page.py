@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 import cv2
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -27,6 +28,8 @@ MOST_BYTES = 24_000_000
 FILM_PX = 256
 """Width at which recorded clips are shown."""
 STILL_PX = 200
+CONTRAST = 3
+"""Times by which a difference is shown larger."""
 CHART = (200, 130)
 """Width and height of a chart, in its own units."""
 ASKED = {
@@ -55,7 +58,8 @@ def trial_page(document: Mapping[str, Any], trial: Trial) -> str:
             questions=[(name, ASKED[name], document[name]) for name in QUESTIONS],
             groups=[_group(one, trial, left) for one in trial.subjects],
             charts=[_chart(axis['points']) for axis in document['steering']['axes']],
-            stills=[tuple(map(_still, axis.pictures)) for axis in trial.steering.axes],
+            stills=[_stills(axis.pictures) for axis in trial.steering.axes],
+            contrast=CONTRAST,
             films={one.way: _film(one.film, left) for one in trial.rules.ways if one.film},
             script=script,
             script_hash='sha256-' + b64encode(sha256(script.encode()).digest()).decode(),
@@ -129,6 +133,15 @@ def _film(webm: bytes, left: list[int]) -> str:
         return ''
     left[0] -= len(webm)
     return _uri(webm, 'video/webm')
+
+
+def _stills(pictures: Sequence[Picture]) -> tuple[str, ...]:
+    """Both, and between them how they differ; nothing where there are none."""
+    if not pictures:
+        return ()
+    down, up = pictures
+    apart = np.clip(CONTRAST * np.abs(down.astype(np.float32) - up), 0, 255).astype(np.uint8)
+    return _still(down), _still(apart), _still(up)
 
 
 def _still(picture: Picture) -> str:

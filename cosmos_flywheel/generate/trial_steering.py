@@ -82,7 +82,7 @@ class Axis:
     points: tuple[tuple[float, float, float], ...]
     """Amount, and px along the reference's direction: the generator's and the reference's."""
     pictures: tuple[Picture, ...] = ()
-    """What the generator shows at the end of a chunk: most down, unchanged, most up."""
+    """What the generator shows at the end of a chunk: changed most down, and most up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +223,7 @@ def _ask(
         notes[place].found.append(Responses('', AMOUNTS * amount, flows))
         notes[place].moved.append(np.array(moved))
         if not notes[place].pictures and pictures:
-            middle = [plain] if plain is not None else []
-            notes[place].pictures = (pictures[0], *middle, pictures[-1])
+            notes[place].pictures = (pictures[0], pictures[-1])
     return ''
 
 
