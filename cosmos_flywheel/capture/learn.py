@@ -22,6 +22,7 @@ from cosmos_flywheel.capture.watch import Watcher
 from cosmos_flywheel.capture.workers import Progress
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.identifiability import identifiability
 from cosmos_flywheel.core.timeline import Tick
 from cosmos_flywheel.engines import LocalModel
 from cosmos_flywheel.engines.local.clips import Clip, make_clips, tabulate
@@ -96,10 +97,12 @@ def _fit(
     # torch is imported here, and only to fit.
     from cosmos_flywheel.engines.local import training
 
+    found = identifiability([c.command for c in learnt], robot.action_names, robot.clock.hz)
+    fitted = {'bags': bags, 'identifiability': found and found.to_mapping()}
     table = tabulate([*learnt, *held_out], robot.clock.hz)
     count = len(learnt)
     split = training.Split(tuple(range(count)), tuple(range(count, count + len(held_out))))
-    about = training.About(robot.name, LARGE, camera_size, robot.clock.hz, {'bags': bags})
+    about = training.About(robot.name, LARGE, camera_size, robot.clock.hz, fitted)
     if progress is not None:
         progress.expect({'networks': 100.0})
     return training.fit_local(

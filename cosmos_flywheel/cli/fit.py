@@ -33,6 +33,7 @@ from cosmos_flywheel.engines import (
     REMOTE_LEVELS,
     STREAM_LEVEL,
     CosmosSettings,
+    LocalModel,
 )
 from cosmos_flywheel.engines.cosmos.causal.settings import CHOSEN, StreamSettings
 from cosmos_flywheel.engines.remote.server import SERVED, Server
@@ -165,6 +166,8 @@ def run(args: argparse.Namespace) -> int:
     print(f'action grounding: {grounding_of(judge, judge.make_engine(None)).in_words()}')
     if calibration.trust is not None:
         print(f'trust: {calibration.trust.in_words()}')
+    for line in unlearnable_lines(judge.local):
+        print(printable(line))
     print('\n'.join(_preflight_lines(report, why_not)))
     print(f'model: {path.parent}')
     return 0
@@ -245,6 +248,13 @@ def _preflight_lines(report: Report | None, why_not: str) -> Iterator[str]:
     yield from problem_lines(report)
     if report.wrong:
         yield 'live nodes will not arm with this model; correct the robot file, and fit again'
+
+
+def unlearnable_lines(model: LocalModel | None) -> Iterator[str]:
+    """Commands whose effect the bags cannot show, and what to do."""
+    found = None if model is None else model.identifiability
+    for said in () if found is None else found.in_words():
+        yield f'not learnable: {said}; add nominal bags in which each of them moves on its own'
 
 
 def _normaliser_lines(found: Statistics) -> Iterator[str]:

@@ -7,6 +7,7 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from cosmos_flywheel.core.errors import SimError, StoreError
 from cosmos_flywheel.sim import ROBOTS, find_robot
 from cosmos_flywheel.sim.record import SCHEMA, Progress, Recording
 from cosmos_flywheel.sim.record import record as record_episode
-from cosmos_flywheel.sim.world import Robot, setup_of
+from cosmos_flywheel.sim.world import Robot, Setup, setup_of
 from cosmos_flywheel.store.files import storing, write_document
 from cosmos_flywheel.video.encode import encode_webm
 
 LABEL, TRUTH, FILM = 'label.json', 'truth.npz', 'twin.webm'
 """What lies in the folder of the truth."""
+MOST_SWAY_RAD = 0.3
 
 
 def add_parser(subparsers: Any) -> None:
@@ -56,6 +58,7 @@ def record(
     seed: int = 0,
     seconds: float | None = None,
     film: bool = True,
+    sway_rad: float = 0.0,
     progress: Progress | None = None,
 ) -> Mapping[str, Any]:
     """Record one episode as a new bag, with its truth in the folder `truth_folder(path)`.
@@ -69,6 +72,7 @@ def record(
         seed: decides everything that is left to chance.
         seconds: how long; by default until the task is done.
         film: whether the fault-free twin is rendered into `twin.webm`.
+        sway_rad: by how much each joint of the arm sways on its own.
         progress: told how many seconds are recorded, and of how many.
 
     Returns:
@@ -84,7 +88,7 @@ def record(
         if taken.exists():
             raise StoreError(f'{taken}: exists; nothing is overwritten, so name another bag')
     chosen = find_robot(robot)
-    setup = setup_of(chosen, task, seed, fault, strength)
+    setup = _setup(chosen, setup_of(chosen, task, seed, fault, strength), sway_rad)
     if seconds is not None and not seconds > 0:
         raise SimError(f'{seconds:g} seconds cannot be recorded; give more than 0')
     recording = record_episode(chosen, setup, seconds=seconds, film=film, progress=progress)
@@ -95,6 +99,14 @@ def record(
         shutil.rmtree(truth_folder(path), ignore_errors=True)
         raise
     return recording.label
+
+
+def _setup(robot: Robot, setup: Setup, sway_rad: float) -> Setup:
+    if sway_rad and robot.name != 'arm':
+        raise SimError(f'{robot.name} has no joints that could sway; leave --sway away')
+    if not 0 <= sway_rad <= MOST_SWAY_RAD:
+        raise SimError(f'a sway of {sway_rad:g} rad; give 0 to {MOST_SWAY_RAD}')
+    return replace(setup, change=replace(setup.change, sway_rad=sway_rad))
 
 
 def _write_truth(folder: Path, recording: Recording) -> None:
@@ -127,6 +139,13 @@ def _add_record(actions: Any) -> None:
         '--no-twin', action='store_true', help='make no film of the fault-free twin'
     )
     parser.add_argument(
+        '--sway',
+        type=float,
+        default=0.0,
+        metavar='RAD',
+        help='joints of the arm sway on their own by so much: bags that teach what each one does',
+    )
+    parser.add_argument(
         '-o', '--out', type=Path, required=True, metavar='BAG', help='the bag folder to write'
     )
 
@@ -146,6 +165,7 @@ def _record(args: argparse.Namespace) -> int:
             seed=args.seed,
             seconds=args.seconds,
             film=not args.no_twin,
+            sway_rad=args.sway,
             progress=_told_to(line),
         )
     print(f'bag: {args.out}')

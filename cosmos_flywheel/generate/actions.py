@@ -6,7 +6,7 @@ A path that leaves the envelope is refused by the name of the bound; none is cla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -142,11 +142,13 @@ def perturbed(
     envelope: Envelope,
     hz: float,
     before: Numbers,
+    known: Callable[[Numbers], Numbers] | None = None,
 ) -> tuple[Numbers, float]:
     """A path beside this one, and by which share of each element's range it strays at most.
 
     Smooth random offsets that begin at nothing are tried at `LARGEST_SHARE` of the range, then at
-    half of it, until the whole path keeps to the envelope.
+    half of it, until the whole path keeps to the envelope. `known` leaves of offsets (N, A) what
+    can be answered to.
 
     Raises:
         ConfigError: not even the smallest keeps to it; names the bound.
@@ -154,6 +156,8 @@ def perturbed(
     """
     reach = np.subtract(envelope.high, envelope.low)
     offset = _smooth_noise(chance, len(path), path.shape[1], hz) * reach
+    if known is not None:
+        offset = known(offset)
     bounds = _at(envelope, hz)
     share, left = LARGEST_SHARE, bounds.violations(path, before)
     for _ in range(TRIES):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cosmos_flywheel.bags.recording import Recording, read_recording
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import OrderError, seedless
+from cosmos_flywheel.core.identifiability import Identifiability
 from cosmos_flywheel.core.types import ActionChunk, Observation
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines import Local, LocalModel
@@ -35,7 +36,7 @@ from cosmos_flywheel.generate.actions import (
 from cosmos_flywheel.generate.base import Made, Order, unknown_axis
 from cosmos_flywheel.generate.clip import ByContent, read_clip
 
-REVISION = 1
+REVISION = 2
 """Counts up whenever equal orders get other rollouts."""
 IN_TIME = ('faster', 'slower', 'earlier', 'later', 'harder')
 CONTEXT_S = 1.0
@@ -64,12 +65,14 @@ class LocalRollout:
     name = 'local'
     kind = 'rollout'
     repeatable = True
-    parameters: Mapping[str, Any] = {'revision': REVISION}
     axes: Mapping[str, Collection[str]] = {}
 
     def __init__(self, folder: Path) -> None:
         self._model = LocalModel.load(folder)
         self.model: tuple[str, str | None] = ('local', self._model.sha256)
+        self._learnt = self._model.identifiability
+        tied = [] if self._learnt is None else [list(group) for group in self._learnt.tied]
+        self.parameters: Mapping[str, Any] = {'revision': REVISION, 'tied': tied}
 
     def check(self) -> None:
         """Its networks can be run; EngineError with a remedy if not."""
@@ -92,7 +95,7 @@ class LocalRollout:
         recording = _shrunk(clip.recording, self._model.size)
         horizon = skill_horizon(self._model, recording, clip.keyframe)
         steps = min(horizon.steps, len(recording) - clip.keyframe)
-        commands, note = plan_commands(order, recording, clip.keyframe, steps)
+        commands, note = plan_commands(order, recording, clip.keyframe, steps, self._learnt)
         frames = roll_out(self._model, recording, clip.keyframe, commands.values[-steps:])
         begin = max(0, clip.keyframe + 1 - len(commands.values) + steps - 1)
         context = recording.pictures[begin : clip.keyframe + 1]
@@ -205,9 +208,16 @@ def roll_out(
 
 
 def plan_commands(
-    order: Order, recording: Recording, keyframe: int, steps: int
+    order: Order,
+    recording: Recording,
+    keyframe: int,
+    steps: int,
+    learnt: Identifiability | None = None,
 ) -> tuple[Commands, str]:
     """Recorded commands up to the keyframe and `steps` planned ones from it on; and whence.
+
+    Perturbations leave out what could not be `learnt`: elements that only moved together go on
+    moving together.
 
     Raises:
         ConfigError: what is planned leaves the envelope, or its source has nothing to offer.
@@ -230,8 +240,11 @@ def plan_commands(
         note = f'the recorded commands, {family} by {share:.0%} of the most'
     elif source == 'perturbed' and envelope is not None:
         chance = order.chance('perturbation')
-        path, share = perturbed(after, chance, envelope, hz, before)
+        known = None if learnt is None else learnt.known
+        path, share = perturbed(after, chance, envelope, hz, before, known)
         note = f'the recorded commands, perturbed by up to {share:.1%} of the range'
+        if learnt is not None and learnt.tied:
+            note += f'; together as in what was learnt: {learnt.together()}'
     else:
         path, note = after, 'the recorded commands'
     with seedless(when=path is after):

@@ -18,6 +18,7 @@ from cosmos_flywheel.sim.arm_look import Look
 from cosmos_flywheel.sim.arm_plan import Leg, Plan, make_plan
 from cosmos_flywheel.sim.arm_reach import JOINTS, joints_at
 from cosmos_flywheel.sim.arm_scene import draw_scene
+from cosmos_flywheel.sim.arm_sway import Sway
 from cosmos_flywheel.sim.camera import SETTLE_S
 from cosmos_flywheel.sim.messages import JOINT_STATE, TEXT, joint_state, text
 from cosmos_flywheel.sim.render import Eye, load_mujoco
@@ -84,6 +85,7 @@ class ArmWorld:
         self._setup = setup
         self._scene = draw_scene(setup)
         self._plan = self._script = make_plan(setup, self._scene)
+        self._sway = Sway.drawn(setup) if setup.change.sway_rad else None
         self.span: Span | None = span_of(setup, self._plan, CAMERA_HZ)
         self._model = self._mujoco.MjModel.from_xml_string(*_sources(setup.task))
         self._data = self._mujoco.MjData(self._model)
@@ -120,6 +122,8 @@ class ArmWorld:
         joints = joints_at(place)
         # The fingers may point either way: take the one nearer to where they are.
         joints[4] += np.pi * np.round((self._aims[4] - joints[4]) / np.pi)
+        if self._sway is not None:
+            joints += self._sway.at(self._ticks / CONTROL_HZ, place)
         return np.append(joints, opening_m)
 
     def step(self, command: Numbers) -> None:

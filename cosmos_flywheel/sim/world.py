@@ -68,6 +68,8 @@ class Change:
     """Gain of the policy's speed."""
     onset: tuple[float, float] = (0.0, 1.0)
     """Between which shares of its window a fault begins whose onset is drawn."""
+    sway_rad: float = 0.0
+    """By how much each of the arm's joints sways on its own about what the script commands."""
 
 
 USUAL = Change()

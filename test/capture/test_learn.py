@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cosmos_flywheel import schemas
 from cosmos_flywheel.bags.clip import write_clip
 from cosmos_flywheel.bags.source import find_bags, open_bag
 from cosmos_flywheel.capture import fit as fitting
 from cosmos_flywheel.capture import learn as learning
 from cosmos_flywheel.capture.fit import fit_judge
 from cosmos_flywheel.capture.model import Judge, load_judge
+from cosmos_flywheel.cli.fit import unlearnable_lines
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.identifiability import identifiability
 from cosmos_flywheel.engines import Local, LocalModel
 from cosmos_flywheel.store.robots import load_robot
 
@@ -63,6 +67,7 @@ def test_a_fit_gives_a_model_that_judges_without_torch(
     assert {'picture', 'state', 'action_surprise'} <= set(judge.calibration.channels)
     document = json.loads((tmp_path / 'm' / 'local.json').read_text())
     assert document['camera_size'] == [192, 320]
+    assert document['fitted']['identifiability']['tied'] == [], 'the gantry moves freely'
 
 
 @pytest.mark.slow
@@ -77,7 +82,6 @@ def test_exported_networks_say_what_torch_says(root, torch_is_there):
     encoder.eval()
     decoder.eval()
     data = training._export(encoder, decoder, model.motion.width)
-    from dataclasses import replace
 
     session = Local(replace(model, encoder=data[0], decoder=data[1]))
     inputs = {n: torch.rand(1, 3, 96, 160) for n in ('seen', 'before', 'mean')}
@@ -131,6 +135,20 @@ def test_without_torch_the_way_out_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda _: None)
     with pytest.raises(ConfigError, match=r'torch and onnx.*--engine flow'):
         learning.require_learning()
+
+
+def test_what_the_bags_cannot_show_is_told_with_its_remedy(root):
+    model = LocalModel.load(root / 'demo' / 'model')
+    assert list(unlearnable_lines(model)) == []
+    chance = np.random.default_rng(2)
+    one, other = np.cumsum(chance.normal(0, 1, (2, 200)), axis=1)
+    found = identifiability([np.column_stack([one, other, one + other])], ('a', 'b', 'c'), 15.0)
+    tied = replace(model, fitted={**model.fitted, 'identifiability': found.to_mapping()})
+    assert tied.sha256 == model.sha256
+    schemas.check(json.loads(tied.files()['local.json']), 'local-v1', where='local.json')
+    (line,) = unlearnable_lines(tied)
+    assert line.startswith('not learnable: a, b and c only moved together')
+    assert line.endswith('add nominal bags in which each of them moves on its own')
 
 
 def test_a_model_of_another_camera_is_refused(root):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -73,6 +75,26 @@ def test_commands_that_leave_the_envelope_are_refused(order, local):
     envelope = order().brief.envelope
     with pytest.raises(ConfigError, match='perturbed commands are refused'):
         local.make(order(envelope=replace(envelope, speed=(1e-3, 1e-3))))
+
+
+def test_joints_that_only_moved_together_go_on_moving_together(root, bags, order, tmp_path):
+    folder = shutil.copytree(root / 'demo' / 'model', tmp_path / 'model')
+    file = folder / 'local.json'
+    document = json.loads(file.read_text())
+    document['fitted']['identifiability'] = {
+        'tolerance': [0, 0], 'still': [], 'tied': [list(ROBOT.action_names)],
+        'directions': [[0.5**0.5, -(0.5**0.5)]], 'spread': [1, 1],
+    }  # fmt: skip
+    file.write_text(json.dumps(document))
+    tied = LocalRollout(folder)
+    made = tied.make(order())
+    steps = len(made.frames) - made.begins_step
+    recorded = read_recording(bags[0], ROBOT).actions[KEYFRAME : KEYFRAME + steps]
+    offsets = made.commands.values[-steps:] - recorded
+    assert np.abs(offsets).max() > 1e-4
+    np.testing.assert_allclose(offsets[:, 0], offsets[:, 1], atol=1e-6)
+    assert any('together as in what was learnt' in note for note in made.notes)
+    assert tied.parameters != LocalRollout(root / 'demo' / 'model').parameters
 
 
 def test_made_again_every_byte_is_the_same(order, local, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cosmos_flywheel.core.envelope import measure_envelope
+from cosmos_flywheel.core.identifiability import identifiability
 from cosmos_flywheel.sim import find_robot
 from cosmos_flywheel.sim.record import rehearse
 from cosmos_flywheel.sim.world import Change, Setup, draw_span, setup_of
@@ -106,6 +107,18 @@ def test_the_expert_takes_over_no_harder_than_nominal_scripts_move(robot, task, 
     left = [v for v in nominal.violations(recovery) if v.limit in ('speed', 'acceleration')]
     assert not left
     assert len(recovery) < robot.control_hz * 20
+
+
+@pytest.mark.usefixtures('mujoco')
+def test_joints_that_sway_can_be_told_apart_and_the_task_is_done_all_the_same():
+    names = tuple('abcdef')
+    usual = [Setup('pick_place', seed) for seed in (11, 12)]
+    swaying = [replace(setup, change=Change(sway_rad=0.12)) for setup in usual]
+    scripts, swayed = ([commands_of(ARM, one) for one in setups] for setups in (usual, swaying))
+    assert identifiability(scripts, names, ARM.control_hz).tied == (('b', 'c', 'd'),)
+    assert identifiability(swayed, names, ARM.control_hz).tied == ()
+    assert 0.03 < np.abs(swayed[0] - scripts[0])[:, :4].max() < 0.12
+    assert rehearse(ARM, swaying[0])
 
 
 def commands_of(robot, setup):

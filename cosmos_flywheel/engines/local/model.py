@@ -17,6 +17,7 @@ from safetensors.numpy import save as save_arrays
 
 from cosmos_flywheel import schemas
 from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.core.identifiability import Identifiability
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.engines.local.motion import MotionModel
 
@@ -56,6 +57,12 @@ class LocalModel:
         digests = {name: sha256_hex(files[name]) for name in names}
         content = {**self._content(), 'files': digests, 'revision': REVISION}
         return sha256_hex(canonical_json(content))
+
+    @property
+    def identifiability(self) -> Identifiability | None:
+        """Which commands it could learn; None where the fit did not say."""
+        found = self.fitted.get('identifiability')
+        return None if found is None else Identifiability.from_mapping(found)
 
     def files(self) -> dict[str, bytes]:
         """By file name, all that a model folder holds of it."""
