@@ -141,8 +141,7 @@ def _subjects(args: argparse.Namespace) -> Iterator[Subject]:
     maker = Maker(args)
     nominal = tuple(find_bags(args.nominal)) if args.nominal else ()
     there = {brief.origin.id: brief for brief in read_briefs(args.out / BRIEFS)}
-    for given in dict.fromkeys(args.episode):
-        folder = find_episode(args.out, given)
+    for folder in dict.fromkeys(find_episode(args.out, given) for given in args.episode):
         known = maker.read(folder)
         name = str(known.manifest['id'])
         require_worth(name, known.state, untriaged=args.untriaged)

@@ -39,21 +39,22 @@ class Purse:
             if not 0 <= getattr(self, name) < float('inf'):
                 raise ConfigError(f'budget of {name}: give a finite number from 0')
 
-    def lacks(self, kind: str) -> str:
+    def lacks(self, kind: str, *, gpu: bool = True) -> str:
         """What one more piece of this kind would exceed, in words; '' if it may begin.
 
         A piece is expected to take what the dearest of its kind took; the first of a kind may
-        begin while anything is left.
+        begin while anything is left. `gpu` is whether it may need a graphics card at all.
         """
         more = self._dearest.get(kind, Spent())
-        for name, unit in (('gpu_s', 'GPU'), ('cpu_s', 'CPU')):
-            used, limit = getattr(self.spent, name), getattr(self, name)
-            if used >= limit and (name == 'cpu_s' or limit > 0 or more.gpu_s > 0):
+        limits = [('gpu_s', 'GPU')] * gpu + [('cpu_s', 'CPU')]
+        for name, unit in limits:
+            used, limit, wants = (getattr(one, name) for one in (self.spent, self, more))
+            if used >= limit and (used > 0 or name == 'cpu_s'):
                 return f'the budget of {limit:g} {unit} seconds is spent'
-            if used + getattr(more, name) > limit:
+            if used + wants > limit:
                 return (
                     f'of {limit:g} {unit} seconds {limit - used:.3g} are left, and a {kind} takes '
-                    f'{getattr(more, name):.3g}'
+                    f'{wants:.3g}'
                 )
         return ''
 

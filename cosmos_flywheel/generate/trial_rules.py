@@ -78,7 +78,7 @@ def ask_rules(
     pieces = [(way, number) for number in range(min(len(good), MOST_GOOD)) for way in told]
     lacking = ''
     for done, (way, number) in enumerate(pieces):
-        lacking = purse.lacks(PIECE)
+        lacking = purse.lacks(PIECE, gpu=False)
         if lacking:
             break
         progress(done / len(pieces))

@@ -22,12 +22,14 @@ from cosmos_flywheel.generate.make import make_candidate
 from cosmos_flywheel.generate.purse import Purse
 from cosmos_flywheel.generate.rules import TODAY, Rule
 from cosmos_flywheel.generate.trial import run_trial
-from cosmos_flywheel.generate.trial_reference import recorded_slopes
+from cosmos_flywheel.generate.trial_answer import Answer, overall
+from cosmos_flywheel.generate.trial_reference import STEPS, recorded_slopes, twin_instants
 from cosmos_flywheel.generate.trial_scenarios import Subject
 from cosmos_flywheel.generate.trial_steering import ask_steering
 from cosmos_flywheel.generate.wrong import make_wrong
 from cosmos_flywheel.store.briefs import save_brief
 from cosmos_flywheel.store.candidates import iter_candidates
+from cosmos_flywheel.store.robots import load_robot
 
 KEYFRAME = bytes(cv2.imencode('.png', np.zeros((HEIGHT, WIDTH, 3), np.uint8))[1])
 SAME = FAMILIES[:1]
@@ -116,7 +118,32 @@ def test_a_piece_may_begin_only_if_the_dearest_of_its_kind_would_fit():
     with purse.pay('film') as piece:
         piece.gpu_s = 6.0
     assert purse.lacks('film') == 'of 10 GPU seconds 4 are left, and a film takes 6'
-    assert purse.lacks('judgement') == ''
+    with purse.pay('film') as piece:
+        piece.gpu_s = 5.0
+    assert purse.lacks('chunk') == 'the budget of 10 GPU seconds is spent'
+    assert purse.lacks('judgement', gpu=False) == ''
+
+
+@pytest.mark.parametrize(
+    ('said', 'verdict'),
+    [
+        (('go', 'go', 'go'), 'go'),
+        (('go', 'undecided', 'go'), 'undecided'),
+        (('undecided', 'go', 'no-go'), 'no-go'),
+    ],
+)
+def test_one_no_is_a_no_and_go_needs_all_three(said, verdict):
+    assert overall(Answer(one, 'because') for one in said) == verdict
+
+
+def test_the_twin_is_asked_at_the_instant_that_its_recording_shows(rendering):
+    instant = next(twin_instants('arm', 'push', load_robot('sim_arm')))
+    same, reply = instant.ask(np.zeros(6)), instant.ask(np.array([0.08, 0, 0, 0, 0, 0]))
+    apart = np.abs(instant.recording.pictures.astype(float) - same.picture).mean((1, 2, 3))
+    assert apart.argmin() == instant.keyframe + STEPS
+    assert (same.moved, np.linalg.norm(same.flow)) == (0, 0)
+    assert reply.moved > 0.01
+    assert np.linalg.norm(reply.flow) > 0.3
 
 
 class Painter:
