@@ -147,7 +147,7 @@ def differences(folder: Path, order: Order, generator: Generator) -> tuple[str, 
     if identity != before['id']:
         raise ConfigError(
             f'{folder}: was made by {before["backend"]} {before["model"]["revision"] or ""} with '
-            f'{dict(before["parameters"])}; this is another order ({identity}): give the model '
+            f'{dict(before["parameters"])}; this is another order ({identity}): give the model, '
             'options and nominal bags of then'
         )
     with tempfile.TemporaryDirectory(prefix='flywheel-again-') as aside:

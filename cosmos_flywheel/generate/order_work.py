@@ -124,8 +124,13 @@ def job_order(
 def _require_same(job: Job, generator: Generator, order: Order) -> None:
     asked = dict(job.order.request)
     here = request_of(generator, order.variation, order.nominal)
-    if canonical_json(asked) != canonical_json(here):
+    apart = [
+        f'{key} {asked.get(key)}, here {here.get(key)}'
+        for key in sorted({*asked, *here})
+        if canonical_json(asked.get(key)) != canonical_json(here.get(key))
+    ]
+    if apart:
         raise NotHereError(
-            f'job {job.id}: was ordered of {generator.name} as {asked}, here it is {here}; give '
-            'the model, options and nominal bags of then, or order anew'
+            f'job {job.id}: was ordered of {generator.name} with {"; ".join(apart)}: give the '
+            'model, options and nominal bags of then, or order anew'
         )

@@ -109,7 +109,7 @@ def test_a_job_of_another_model_is_left_to_who_has_it(
         other.setattr(Augment, 'parameters', {'revision': 99})
         assert Worker(out, OrderWork()).run().left == 2
     first, _ = jobs(out)
-    assert "'revision': 99" in first.reason
+    assert 'was ordered of augment with revision 1, here 99: give the model' in first.reason
     assert Worker(out, OrderWork()).run().done == 2
     assert [job.attempt for job in jobs(out)] == [1, 1]
 
