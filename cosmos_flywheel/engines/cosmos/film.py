@@ -138,6 +138,6 @@ class Film:
     rows: Vector | None
     """(T - 1, width) in model space, as given or as the policy proposes; None without actions."""
     gpu_s: float
-    """From the first work on the card to the last; 0 on a processor."""
+    """From the first work on the card to the last, without loading; 0 on a processor."""
     from_host: bool
     """Whether the tower's layers had to stay in the host's memory: slower, the same film."""

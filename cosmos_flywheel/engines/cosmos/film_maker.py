@@ -27,9 +27,8 @@ from cosmos_flywheel.engines.cosmos.generation import Generation
 from cosmos_flywheel.engines.cosmos.host_layers import HostLayers
 from cosmos_flywheel.engines.cosmos.loop import Loop, Task
 from cosmos_flywheel.engines.cosmos.prefill import Text
-from cosmos_flywheel.engines.cosmos.runtime import Runtime
 from cosmos_flywheel.engines.cosmos.sampler import make_schedule
-from cosmos_flywheel.engines.cosmos.vae import Stream, Vae
+from cosmos_flywheel.engines.cosmos.vae import Stream, Vae, grey_levels
 from cosmos_flywheel.engines.cosmos.view import laid_again
 from cosmos_flywheel.engines.cosmos.weights import Weights
 
@@ -97,8 +96,12 @@ class FilmMaker:
             raise _no_room('take tier 256 or fewer frames') from error
 
     @property
-    def tower(self) -> Generation:
-        """Loaded on the first call."""
+    def dims(self) -> Dims:
+        """Of the tower."""
+        return self._parts.dims
+
+    def _ready(self) -> Generation:
+        """The tower, loaded on the first call."""
         if self._tower is None:
             with torch.no_grad():
                 self._tower = self._loaded()
@@ -126,7 +129,7 @@ class FilmMaker:
         if order.guidance != 1:
             words.append(order.negative)
         texts = [self._text(one, not order.acts) for one in words]
-        loop = Loop(self.tower, task, texts, make_schedule(order.steps, order.shift))
+        loop = Loop(self._ready(), task, texts, make_schedule(order.steps, order.shift))
         rows = order.part(index) if order.acts else np.zeros((0, order.width), np.float32)
         given = None if rows is None else torch.from_numpy(rows)
         first = self._encoded(picture)[..., : order.latent[1], : order.latent[2]]
@@ -138,6 +141,7 @@ class FilmMaker:
             return self._chunk_by_chunk(order)
 
     def _chunk_by_chunk(self, order: FilmOrder) -> Film:
+        self._ready()
         clock = _Clock(_is_cuda(self.vae))
         shown: list[NDArray[np.uint8]] = []
         acted: list[Vector] = []
@@ -177,7 +181,7 @@ class FilmMaker:
 
     def _decoded(self, latents: Tensor) -> NDArray[np.uint8]:
         like = self.vae.tensors['encoder.conv_in.weight']
-        return Runtime.grey_levels(self.vae.decode(latents.to(like.device, like.dtype)))
+        return grey_levels(self.vae.decode(latents.to(like.device, like.dtype)))
 
     def _text(self, words: str, is_film: bool) -> Text:
         key = words, is_film

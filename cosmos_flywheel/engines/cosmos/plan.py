@@ -120,6 +120,33 @@ def pick(choices: list[Choice]) -> Choice | None:
     return next((c for c in choices if c.trained and c.keeps_up), None)
 
 
+def size_of(dims: Dims) -> str:
+    """Name of the base model that has these dimensions; `other` if none has."""
+    return next((name for name, known in SIZES.items() if known == dims), 'other')
+
+
+def film_s(dims: Dims, latent: tuple[int, int], ahead: int, actions: int, passes: int) -> float:
+    """Seconds that an H200 is expected to work on one pass of the sampler over a film, and decode.
+
+    Args:
+        dims: of the model.
+        latent: (h, w) latent cells that are shown.
+        ahead: pictures after the given one.
+        actions: told or proposed.
+        passes: through the tower: steps, twice as many with guidance.
+
+    """
+    rows, columns = latent
+    frames = 1 + ahead // GROUP
+    tokens = frames * -(-rows // dims.patch) * -(-columns // dims.patch) + actions
+    numbers = sum(map(math.prod, _tower(dims)))
+    attend = 4 * dims.layers * dims.heads * dims.head_dim * tokens * (tokens + TEXT)
+    known = REACHED[max(REACHED)]
+    decode_ms = known.decode_ms * frames / 5 * rows * columns / known.cells
+    rate = known.tflops * known.bf16 * 1e12
+    return passes * (2 * numbers * tokens + attend) / rate + decode_ms / 1e3
+
+
 def price(choice: Choice, per_hour: float) -> float:
     """Of watching one robot for an hour, by the share of the card that it keeps busy."""
     return per_hour * min(1.0, choice.real_time_factor)

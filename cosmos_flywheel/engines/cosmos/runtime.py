@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,7 +28,7 @@ from cosmos_flywheel.engines.cosmos.memory import enough_memory
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
 from cosmos_flywheel.engines.cosmos.prefill import Text
 from cosmos_flywheel.engines.cosmos.sampler import make_schedule
-from cosmos_flywheel.engines.cosmos.vae import PLAIN, Stream, Vae
+from cosmos_flywheel.engines.cosmos.vae import PLAIN, Stream, Vae, grey_levels
 
 
 class Steps(Protocol):
@@ -144,16 +143,7 @@ class Runtime:
                 _wait()
                 return np.concatenate([part.numpy() for part in parts])
             like = next(iter(self.vae.tensors.values()))
-            return self.grey_levels(self.vae.decode(latents.to(like.device, like.dtype)))
-
-    @staticmethod
-    def grey_levels(groups: Iterable[Tensor]) -> NDArray[np.uint8]:
-        """(T, H, W, 3) RGB of decoded groups (1, 3, …, H, W) in -1 … 1."""
-        shown = [
-            ((g[0].permute(1, 2, 3, 0).float() + 1) * 127.5).round().to(torch.uint8)
-            for g in groups
-        ]
-        return np.asarray(torch.cat(shown).cpu().numpy())
+            return grey_levels(self.vae.decode(latents.to(like.device, like.dtype)))
 
     def steps_over(self, loop: Loop) -> Steps:
         """What walks a loop that has begun, as the settings say."""

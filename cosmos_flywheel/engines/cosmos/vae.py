@@ -8,11 +8,13 @@ Each convolution in time remembers its last two frames; before the first there w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -230,6 +232,14 @@ class Vae:
 
     def _pair(self, name: str) -> tuple[Tensor, Tensor]:
         return self.tensors[f'{name}.weight'], self.tensors[f'{name}.bias']
+
+
+def grey_levels(groups: Iterable[Tensor]) -> NDArray[np.uint8]:
+    """(T, H, W, 3) RGB of decoded groups (1, 3, …, H, W) in -1 … 1."""
+    shown = [
+        ((g[0].permute(1, 2, 3, 0).float() + 1) * 127.5).round().to(torch.uint8) for g in groups
+    ]
+    return np.asarray(torch.cat(shown).cpu().numpy())
 
 
 def _frames(x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from cosmos_flywheel.engines.cosmos.dims import GROUP
 from cosmos_flywheel.engines.cosmos.loop import Task
 from cosmos_flywheel.engines.cosmos.memory import enough_memory
 from cosmos_flywheel.engines.cosmos.runtime import Runtime, Weights
-from cosmos_flywheel.engines.cosmos.vae import Stream
+from cosmos_flywheel.engines.cosmos.vae import Stream, grey_levels
 
 
 class StreamRuntime(Runtime):
@@ -146,4 +146,4 @@ class World:
         with enough_memory('decoding', self._runtime.model), torch.no_grad():
             latents = latents.to(like.device, like.dtype)
             groups = [vae.decode_group(one, stream) for one in latents.split(1, 2)]
-            return self._runtime.grey_levels(groups)
+            return grey_levels(groups)
