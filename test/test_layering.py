@@ -45,6 +45,7 @@ AT_HOME = {
     'transformers': {'engines'},
     'huggingface_hub': {'engines'},
     'pycuda': {'engines'},
+    'cosmos_guardrail': {'engines'},
     'sqlite3': {'store', 'bags'},
     'fsspec': {'travel'},
 }

@@ -47,6 +47,14 @@ def add_means(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--no-guardrails', action='store_true', help='ask that no guardrails look at films'
     )
+    parser.add_argument(
+        '--checkpoint', default='', metavar='DIR|ID',
+        help="Cosmos 3 on this disk, a folder or the hub's cache, for backend cosmos",
+    )  # fmt: skip
+    parser.add_argument(
+        '--set', dest='settings', action='append', default=[], metavar='NAME=VALUE',
+        help='of backend cosmos: tier, steps, guidance, shift, precision, on_no_gpu, guardrail',
+    )  # fmt: skip
 
 
 def given_means(args: argparse.Namespace) -> Means:
@@ -59,4 +67,6 @@ def given_means(args: argparse.Namespace) -> Means:
         commit=args.commit,
         allow_remote=args.allow_remote,
         guardrails=not args.no_guardrails,
+        checkpoint=args.checkpoint,
+        settings=tuple(args.settings),
     )

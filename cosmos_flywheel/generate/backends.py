@@ -15,6 +15,7 @@ from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines.remote.server import SERVED, Server
 from cosmos_flywheel.generate.augment import Augment
 from cosmos_flywheel.generate.base import Generator
+from cosmos_flywheel.generate.cosmos import Cosmos, FilmSettings
 from cosmos_flywheel.generate.local import LocalRollout
 from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.generate.remote import Remote
@@ -39,6 +40,10 @@ class Means:
     """Whether pictures may go to a server on another machine."""
     guardrails: bool = True
     """Whether Cosmos' guardrails are to look at prompt and film."""
+    checkpoint: str = ''
+    """A folder, or OWNER/NAME[@COMMIT] in the hub's cache, for `cosmos`."""
+    settings: tuple[str, ...] = ()
+    """NAME=VALUE of `cosmos`."""
 
 
 def _local(means: Means) -> Generator:
@@ -54,15 +59,22 @@ def _remote(means: Means) -> Generator:
     return Remote(server, robot=means.robot, guardrails=means.guardrails)
 
 
+def _cosmos(means: Means) -> Generator:
+    if not means.checkpoint:
+        raise ConfigError('generator cosmos needs weights: give --checkpoint, see engine pull')
+    return Cosmos(means.checkpoint, FilmSettings.parse(means.settings), robot=means.robot)
+
+
 BACKENDS: Mapping[str, Callable[[Means], Generator]] = {
     'augment': lambda _: Augment(),
+    'cosmos': _cosmos,
     'local': _local,
     'remote': _remote,
     'sim': lambda _: Simulator(),
 }
 
 
-NEEDS: Mapping[str, str] = {'local': 'model', 'remote': 'server'}
+NEEDS: Mapping[str, str] = {'cosmos': 'checkpoint', 'local': 'model', 'remote': 'server'}
 """By generator the field of `Means` that it cannot do without."""
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.job import Price
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.actions import Commands, Numbers
@@ -166,6 +167,15 @@ class Steerable(Protocol):
             Frames (N, H, W, 3), and seconds of graphics cards.
 
         """
+        ...
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A generator that knows beforehand what a candidate is expected to cost."""
+
+    def estimate(self, brief: Brief, variation: Variation) -> Price:
+        """Of one attempt, before any was made."""
         ...
 
 

@@ -46,7 +46,12 @@ class _EveryWord(Collection[str]):
 
 
 class _EveryAxis(Mapping[str, Collection[str]]):
+    def __init__(self, *but: str) -> None:
+        self._but = but
+
     def __getitem__(self, axis: str) -> Collection[str]:
+        if axis in self._but:
+            raise KeyError(axis)
         return _EveryWord()
 
     def __iter__(self) -> Iterator[str]:
@@ -58,6 +63,11 @@ class _EveryAxis(Mapping[str, Collection[str]]):
 
 EVERY_AXIS: Mapping[str, Collection[str]] = _EveryAxis()
 """Axes of a model that reads: it takes every word on every axis. There is no list of them."""
+AXES_OF_EVENTS: Mapping[str, Collection[str]] = _EveryAxis(
+    'clothing', 'dirt', 'floor', 'goods', 'light', 'road', 'room', 'surface', 'vessel', 'weather'
+)
+"""The same without those that say how the scene looks: a film that begins with a recorded picture
+has the look of then, whatever it is told."""
 
 
 def varied_prompt(prompt: Prompt, variation: Variation) -> Prompt:

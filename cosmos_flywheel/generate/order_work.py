@@ -21,7 +21,7 @@ from cosmos_flywheel.core.licence import forbids_derivatives
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.variation import Variation, variation_from
 from cosmos_flywheel.generate.backends import Means, find_backend
-from cosmos_flywheel.generate.base import Generator, Order
+from cosmos_flywheel.generate.base import Generator, Order, Priced
 from cosmos_flywheel.generate.make import make_candidate, request_of
 from cosmos_flywheel.store.briefs import BRIEFS, read_brief
 from cosmos_flywheel.store.candidates import read_run
@@ -29,7 +29,8 @@ from cosmos_flywheel.store.episodes import read_episode
 from cosmos_flywheel.store.robots import load_robot
 
 GUESSED_GPU_S = 60.0
-"""What the budget reserves for a candidate of a world model until one was made."""
+"""What the budget reserves for a candidate of a world model that names no price, until one was
+made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,6 @@ def job_order(
             'derivatives, and a candidate is one; if its owner allows you more, write what holds '
             "into the brief's `licence`"
         )
-    on_gpu = generator.kind == 'generated'
     return JobOrder(
         brief_id=brief.id,
         brief_sha256=brief.sha256,
@@ -117,8 +117,14 @@ def job_order(
         seed=seed,
         request=request_of(generator, variation, nominal),
         priority=priority,
-        estimate=Price(gpu_s=GUESSED_GPU_S if on_gpu else 0.0),
+        estimate=_estimate(brief, generator, variation),
     )
+
+
+def _estimate(brief: Brief, generator: Generator, variation: Variation) -> Price:
+    if isinstance(generator, Priced):
+        return generator.estimate(brief, variation)
+    return Price(gpu_s=GUESSED_GPU_S if generator.kind == 'generated' else 0.0)
 
 
 def _require_same(job: Job, generator: Generator, order: Order) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,10 +46,8 @@ def robot_file(root: Path, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def checkpoint(root: Path, tmp_path_factory) -> Path:
-    sys.path.insert(0, str(root / 'test' / 'engines' / 'cosmos'))
     from tiny_cosmos import VAE, write_checkpoint
 
-    sys.path.pop(0)
     narrow = replace(VAE, base=4, decoder_base=4)  # encoding and decoding is what takes time
     return write_checkpoint(tmp_path_factory.mktemp('hub'), vae=narrow)
 

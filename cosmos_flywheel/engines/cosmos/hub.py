@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -97,6 +98,56 @@ def pull(
         done += file.size
     _note(repo, commit, files, folder)
     return files
+
+
+def find_checkpoint(given: str, cache: Path | None = None) -> Path:
+    """The folder of a checkpoint that is on this disk; nothing is fetched, nothing asked.
+
+    Args:
+        given: a folder, or OWNER/NAME or OWNER/NAME@COMMIT of the hub's cache.
+        cache: that cache; by default where the hub's library keeps it.
+
+    Raises:
+        EngineError: it is not there, or it lies there at several commits.
+
+    """
+    if Path(given).is_dir():
+        return Path(given)
+    repo, _, commit = given.partition('@')
+    if not REPO.fullmatch(repo):
+        raise EngineError(
+            f'{given}: no such folder; give the one that `flywheel engine pull` made'
+        )
+    kept = (cache or _cache()) / f'models--{repo.replace("/", "--")}'
+    main = kept / 'refs' / 'main'
+    if not commit and main.is_file():
+        commit = main.read_text('utf-8').strip()
+    found = [p for p in sorted((kept / 'snapshots').glob('*')) if not commit or p.name == commit]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ', '.join(p.name[:12] for p in found)
+        raise EngineError(f'{repo}: several commits are in the cache ({names}…); give @COMMIT')
+    raise EngineError(
+        f'{given}: is not in the cache of the hub ({kept}), and nothing is fetched here; run '
+        '`flywheel engine pull` and give its folder'
+    )
+
+
+def repo_of(checkpoint: Path) -> str:
+    """OWNER/NAME of a checkpoint as it was fetched; '' where nothing says so."""
+    try:
+        return str(json.loads((checkpoint / PULLED).read_text('utf-8'))['repo'])
+    except (OSError, ValueError, KeyError, TypeError):
+        kept = checkpoint.resolve().parent.parent.name
+        return kept.removeprefix('models--').replace('--', '/') if '--' in kept else ''
+
+
+def _cache() -> Path:
+    """As the hub's library says."""
+    named = os.environ.get('HF_HUB_CACHE')
+    home = os.environ.get('HF_HOME') or Path.home() / '.cache' / 'huggingface'
+    return Path(named) if named else Path(home) / 'hub'
 
 
 def _listed(hub: Any, repo: str, commit: str, endpoint: str | None) -> list[HubFile]:

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Films of Cosmos 3 in this process: under commands, by its policy, or from words alone.
+
+Nothing is fetched: the checkpoint lies on this disk, and no gated weights are asked for unless
+the guardrail is switched on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.errors import ConfigError, EngineError, NotNowError, PermanentError
+from cosmos_flywheel.core.job import Price
+from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
+from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, POLICY
+from cosmos_flywheel.engines.cosmos.canvas import Canvas
+from cosmos_flywheel.engines.cosmos.caption import film_caption
+from cosmos_flywheel.engines.cosmos.film import IMAGE_TO_VIDEO, Film, FilmOrder, NoRoomError
+from cosmos_flywheel.engines.cosmos.guardrail import BlockedFilmError, FilmGuardrail
+from cosmos_flywheel.engines.cosmos.hub import find_checkpoint, repo_of
+from cosmos_flywheel.engines.cosmos.model import COMMIT
+from cosmos_flywheel.engines.cosmos.plan import film_s, size_of
+from cosmos_flywheel.engines.cosmos.settings import PRECISIONS, RANGES, TIERS, parse_words
+from cosmos_flywheel.engines.cosmos.sums import file_sums
+from cosmos_flywheel.engines.cosmos.view import laid_again
+from cosmos_flywheel.engines.remote.video_job import SAMPLING
+from cosmos_flywheel.generate.base import Guardrail, Made, Order
+from cosmos_flywheel.generate.conditions import AXES_OF_EVENTS, chunk_of
+from cosmos_flywheel.generate.shot import (
+    MOST_CHUNKS,
+    MOST_FRAMES,
+    VIDEO_TO_VIDEO,
+    Shot,
+    film_kind,
+    shot_of,
+)
+from cosmos_flywheel.store.robots import load_robot
+
+if TYPE_CHECKING:
+    from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
+
+REVISION = 1
+"""Counts up whenever equal orders get other films."""
+CHOICES: Mapping[str, tuple[object, ...]] = {
+    'tier': (0, *TIERS),
+    'precision': PRECISIONS,
+    'on_no_gpu': ('wait', 'refuse', 'cpu'),
+    'guardrail': ('off', 'on'),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FilmSettings:
+    """How Cosmos is asked; 0 stands for what the kind of film was trained with, or the brief says.
+
+    Raises:
+        EngineError: a value is out of its range.
+
+    """
+
+    tier: int = 0
+    steps: int = 0
+    guidance: float = 0.0
+    shift: float = 0.0
+    precision: str = 'bf16'
+    """`fp8` quantises the tower when it is loaded; `fp32` is for processors."""
+    on_no_gpu: str = 'wait'
+    """Without a card, or without room on it: `wait` for it, `refuse`, or let a processor work,
+    which takes hours for what a card does in seconds."""
+    guardrail: str = 'off'
+    """`on` needs NVIDIA's gated weights on this machine."""
+
+    def __post_init__(self) -> None:
+        for name, options in CHOICES.items():
+            if getattr(self, name) not in options:
+                known = ', '.join(map(str, options))
+                raise EngineError(f'{name} is {getattr(self, name)!r}; take one of {known}')
+        for name in ('steps', 'guidance', 'shift'):
+            (least, most), value = RANGES[name], getattr(self, name)
+            if value and not least <= value <= most:
+                raise EngineError(f'{name} is {value}; give {least:g} to {most:g}')
+
+    @classmethod
+    def parse(cls, words: tuple[str, ...]) -> FilmSettings:
+        """Of `name=value` words; EngineError for an unknown name or a value out of its range."""
+        return cls(**parse_words(cls, words, {}))
+
+    def sampling(self, kind: str) -> dict[str, Any]:
+        """Steps, guidance and shift of a kind of film."""
+        own = {name: getattr(self, name) for name in ('steps', 'guidance', 'shift')}
+        return {**SAMPLING[kind], **{name: value for name, value in own.items() if value}}
+
+
+class Cosmos:
+    """The generator `cosmos`: see `Generator`.
+
+    Args:
+        checkpoint: a folder in the hub's layout, or OWNER/NAME[@COMMIT] in the hub's cache.
+        settings: how it is asked.
+        robot: a robot or a robot file that goes before the brief's.
+
+    Raises:
+        EngineError: the checkpoint is not there, is none, or is a causal one.
+
+    """
+
+    name = 'cosmos'
+    kind = 'generated'
+    axes: Mapping[str, Collection[str]] = AXES_OF_EVENTS
+
+    def __init__(
+        self, checkpoint: str, settings: FilmSettings | None = None, *, robot: str = ''
+    ) -> None:
+        self._robot = robot
+        self._settings = settings or FilmSettings()
+        self._folder = find_checkpoint(checkpoint)
+        self._commit = self._folder.resolve().name
+        if not COMMIT.fullmatch(self._commit):
+            raise EngineError(
+                f'{self._folder}: is not named by its commit of 40 hex digits; pull it with '
+                '`flywheel engine pull`, or rename the folder'
+            )
+        self._checkpoint = _opened(self._folder, self._commit)
+        if self._checkpoint.manifest is not None:
+            raise EngineError(
+                f'{self._folder}: is a causal checkpoint; films are made by a base model, such as '
+                'nvidia/Cosmos3-Super'
+            )
+        name = repo_of(self._folder) or f'cosmos3-{size_of(self._checkpoint.dims)}'
+        self.model: tuple[str, str | None] = (name, self._commit)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """With the sum of the checkpoint's files, and whether a card or a processor computes."""
+        own = self._settings
+        return {
+            'revision': REVISION,
+            'files_sha256': sha256_hex(canonical_json(file_sums(self._folder))),
+            'tier': own.tier,
+            'sampling': {k: own.sampling(k) for k in (FORWARD_DYNAMICS, POLICY, IMAGE_TO_VIDEO)},
+            'precision': own.precision,
+            'device': self._device or 'cuda',
+            'guardrail': own.guardrail,
+        }
+
+    @property
+    def repeatable(self) -> bool:
+        """On a processor, where a test shows it; nobody has shown it of a card."""
+        return self._device == 'cpu'
+
+    def check(self) -> None:
+        """Its files are whole, and there is a card; without one it may be waited for later."""
+        self._checkpoint.transformer()
+        self._checkpoint.vae()
+        if not self._device and self._settings.on_no_gpu == 'refuse':
+            raise EngineError(_no_gpu())
+        if self._device:
+            _ = self._guardrail  # which says what is missing
+
+    def refusal(self, brief: Brief, variation: Variation) -> str:
+        """It needs commands that the robot's Cosmos domain can tell, or a film without any."""
+        robot = load_robot(self._robot or brief.origin.robot)
+        kind, why = film_kind(brief, variation, robot)
+        return why or (_no_controls() if kind == VIDEO_TO_VIDEO else '')
+
+    def estimate(self, brief: Brief, variation: Variation) -> Price:
+        """Seconds of an H200, by the arithmetic of the longest film; its cards are not known."""
+        robot = load_robot(self._robot or brief.origin.robot)
+        kind, chunk = film_kind(brief, variation, robot)[0], chunk_of(robot)
+        acts = kind in (FORWARD_DYNAMICS, POLICY)
+        sampling = self._settings.sampling(kind if acts else IMAGE_TO_VIDEO)
+        canvas = Canvas.choose(brief.scene.size, self._settings.tier or brief.scene.tier)
+        once = film_s(
+            self._checkpoint.dims,
+            canvas.latent,
+            chunk if acts else MOST_FRAMES - 1,
+            chunk if acts else 0,
+            sampling['steps'] * (1 if sampling['guidance'] == 1 else 2),
+        )
+        return Price(gpu_s=once * (MOST_CHUNKS if kind == FORWARD_DYNAMICS else 1))
+
+    def make(self, order: Order) -> Made:
+        """Some recorded frames, and what the model makes of them.
+
+        Raises:
+            ConfigError: the commands leave the envelope, those that the model proposes too; or
+                the guardrail stopped the film.
+            PermanentError: the guardrail stopped the words, or the clip is too short.
+            NotNowError: there is no card, or no room on it, and it is to be waited for.
+            EngineError: a file of the checkpoint is missing or broken, or the film is not finite.
+
+        """
+        shot = shot_of(self._at_tier(order))
+        if shot.kind == VIDEO_TO_VIDEO:
+            raise PermanentError(_no_controls())
+        asked = self._asked(shot)
+        if not self._device:
+            kind = NotNowError if self._settings.on_no_gpu == 'wait' else EngineError
+            raise kind(_no_gpu())
+        if self._guardrail is not None:
+            try:
+                self._guardrail.check_words(asked.captions[0])
+            except BlockedFilmError as error:
+                raise PermanentError(str(error)) from error
+        film = self._film(asked)
+        if shot.kind == POLICY:
+            assert film.rows is not None
+            shot = replace(shot, commands=shot.proposed(film.rows))
+        return self._made(order, shot, asked, film)
+
+    @cached_property
+    def _device(self) -> str:
+        """`cuda`, `cpu` if a processor may work, or '' for neither."""
+        import torch
+
+        if torch.cuda.is_available():
+            return 'cuda'
+        return 'cpu' if self._settings.on_no_gpu == 'cpu' else ''
+
+    @cached_property
+    def _guardrail(self) -> FilmGuardrail | None:
+        """Loaded where it is asked for."""
+        return FilmGuardrail(self._device) if self._settings.guardrail == 'on' else None
+
+    def _at_tier(self, order: Order) -> Order:
+        tier = self._settings.tier or order.brief.scene.tier
+        scene = replace(order.brief.scene, tier=tier)
+        return replace(order, brief=replace(order.brief, scene=scene))
+
+    def _asked(self, shot: Shot) -> FilmOrder:
+        sampling = self._settings.sampling(shot.kind)
+        avoid, given = shot.order.brief.prompt.negative, shot.context[-1]
+        if shot.kind == IMAGE_TO_VIDEO:
+            told = shot.frames, shot.fps, shot.size
+            return FilmOrder(
+                shot.kind,
+                given,
+                Canvas(shot.size, shot.size),
+                (film_caption(shot.caption(), *told),),
+                shot.frames,
+                shot.fps,
+                **sampling,
+                seed=shot.order.seed,
+                negative=film_caption(avoid, *told, avoid=True),
+            )
+        camera = shot.clip.recording.pictures.shape[1:3]
+        canvas = Canvas.choose((camera[0], camera[1]), shot.order.brief.scene.tier)
+        on_canvas = replace(shot, size=canvas.size)
+        domain = shot.order.robot.domain
+        assert domain is not None  # `film_kind` has seen it
+        return FilmOrder(
+            shot.kind,
+            laid_again(given, canvas),
+            canvas,
+            tuple(
+                on_canvas.caption(at, shot.chunk + 1)
+                for at in range(0, shot.frames - 1, shot.chunk)
+            ),
+            shot.frames,
+            shot.fps,
+            **sampling,
+            seed=shot.order.seed,
+            negative=avoid,
+            chunk=shot.chunk,
+            domain=domain.id,
+            width=domain.width,
+            rows=shot.rows,
+        )
+
+    def _film(self, asked: FilmOrder) -> Film:
+        from cosmos_flywheel.engines.cosmos.film_opened import maker_of
+
+        maker = maker_of(self._folder, self._commit, self._settings.precision, self._device)
+        try:
+            return maker.make(asked)
+        except NoRoomError as error:
+            if self._settings.on_no_gpu == 'wait':
+                raise NotNowError(str(error)) from error
+            raise
+
+    def _made(self, order: Order, shot: Shot, asked: FilmOrder, film: Film) -> Made:
+        frames, changed = film.frames[1:], None
+        is_on = self._guardrail is not None
+        if self._guardrail is not None:
+            try:
+                frames, changed = self._guardrail.check_film(frames)
+            except BlockedFilmError as error:
+                raise ConfigError(str(error)) from error
+        return Made(
+            frames=np.concatenate([shot.context, frames]),
+            fps=shot.fps,
+            commands=shot.commands,
+            onset_s=shot.onset_s,
+            begins_step=len(shot.context),
+            notes=(*_notes(order.variation, self._device), *shot.notes),
+            gpu_s=film.gpu_s,
+            guardrail=Guardrail(is_on, is_on, False if is_on else None, changed),
+            asked={
+                'kind': asked.mode,
+                'prompt': asked.captions[0],
+                'negative_prompt': asked.negative,
+                'size': list(asked.canvas.size),
+                'shown': list(asked.canvas.shown),
+                'fps': asked.fps,
+                'frames': asked.frames,
+                'calls': asked.chunks,
+                'steps': asked.steps,
+                'guidance': asked.guidance,
+                'shift': asked.shift,
+                'domain_id': asked.domain if asked.acts else None,
+            },
+        )
+
+
+def _opened(folder: Any, commit: str) -> Checkpoint:
+    try:
+        from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
+    except ImportError as error:
+        raise EngineError(
+            f'generator cosmos needs torch: install one for the CUDA of this machine ({error})'
+        ) from error
+    return Checkpoint(folder, commit)
+
+
+def _no_gpu() -> str:
+    import torch
+
+    return (
+        f'torch {torch.__version__} sees no NVIDIA GPU; free or attach one, install a torch built '
+        'for CUDA, or say --set on_no_gpu=cpu for a model that is small enough'
+    )
+
+
+def _no_controls() -> str:
+    return (
+        'follows no edges, depth or blur: the published pipelines that it is held against have '
+        'none; ask a server of vLLM-Omni (backend remote)'
+    )
+
+
+def _notes(variation: Variation, device: str) -> Iterator[str]:
+    import torch
+
+    yield 'generated: what a world model makes of it; nobody has looked at it yet'
+    if device == 'cuda':
+        yield f'computed by a {torch.cuda.get_device_name()}: another card gives other bits'
+    if variation.cell:
+        yield 'cell: told to the model in words; whether it heeded them is not known'

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Films of Cosmos in process, from tiny random weights on a processor."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from order_maker import ENVELOPE, ROBOT, make_episode, make_order
+
+torch = pytest.importorskip('torch', reason='engine cosmos needs torch')
+pytest.importorskip('tokenizers', reason='captions need transformers')
+
+from tiny_cosmos import COMMIT, write_checkpoint  # noqa: E402
+
+from cosmos_flywheel.core.errors import (  # noqa: E402
+    ConfigError,
+    EngineError,
+    NotNowError,
+    PermanentError,
+)
+from cosmos_flywheel.core.variation import Variation  # noqa: E402
+from cosmos_flywheel.engines.cosmos import canvas, film_maker, film_opened  # noqa: E402
+from cosmos_flywheel.engines.cosmos.dims import VaeDims  # noqa: E402
+from cosmos_flywheel.engines.cosmos.hub import find_checkpoint  # noqa: E402
+from cosmos_flywheel.engines.cosmos.plan import SIZES, film_s  # noqa: E402
+from cosmos_flywheel.generate import cosmos  # noqa: E402
+from cosmos_flywheel.generate.backends import Means, find_backend  # noqa: E402
+from cosmos_flywheel.generate.cosmos import Cosmos, FilmSettings  # noqa: E402
+from cosmos_flywheel.generate.make import differences, make_candidate  # noqa: E402
+from cosmos_flywheel.store.candidates import read_candidate, read_run  # noqa: E402
+
+PUSH = replace(ROBOT, cosmos=replace(ROBOT.cosmos, domain='pusht', chunk=8))
+WIDE = replace(ENVELOPE, low=(-9, -9), high=(9, 9), speed=(99, 99), acceleration=(9e3, 9e3))
+SMALL = FilmSettings(tier=256, steps=1, precision='fp32', on_no_gpu='cpu')
+FD, POLICY = Variation('near_miss', 'perturbed'), Variation('recovery', 'policy')
+WORDS = Variation('harder', 'recorded', {'push': 'twice as hard'})
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    small = VaeDims(base=2, decoder_base=2, blocks=1)
+    return write_checkpoint(tmp_path_factory.mktemp('hub'), vae=small)
+
+
+@pytest.fixture(scope='module')
+def episode(tmp_path_factory):
+    return make_episode(tmp_path_factory.mktemp('out'))
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path_factory, monkeypatch):
+    """No network, a shelf of its own, a canvas without padding, and a robot with a domain."""
+
+    def refused(*_):
+        raise AssertionError('the network was asked')
+
+    monkeypatch.setattr(socket, 'getaddrinfo', refused)
+    monkeypatch.setattr(socket.socket, 'connect', refused)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path_factory.getbasetemp() / 'film_shelf'))
+    monkeypatch.setitem(canvas.BINS, 256, ((48, 64),))
+    monkeypatch.setattr(cosmos, 'load_robot', lambda _: PUSH)
+
+
+def generator(checkpoint, **changes):
+    return Cosmos(str(checkpoint), replace(SMALL, **changes))
+
+
+def ordered(episode, variation, seed=0, robot=PUSH, **changes):
+    given = {'envelope': WIDE, **changes}
+    return replace(make_order(episode, variation, seed, **given), robot=robot)
+
+
+def test_commands_make_a_candidate_and_the_same_bytes_again(episode, checkpoint, tmp_path):
+    maker, order = generator(checkpoint), ordered(episode, FD)
+    maker.check()
+    made = make_candidate(tmp_path, order, maker)
+    manifest = read_candidate(made.folder, verify=True)
+    assert manifest['kind'] == 'generated'
+    assert manifest['model'] == {'name': 'cosmos3-other', 'revision': COMMIT}
+    assert manifest['parameters']['device'] == 'cpu'
+    assert manifest['asked']['kind'] == 'forward_dynamics'
+    assert manifest['asked']['steps'] == 1
+    assert manifest['guardrail'] == {
+        'asked': False, 'ran': False, 'blocked': None, 'changed_frames': None,
+    }  # fmt: skip
+    assert manifest['actions']['source'] == 'perturbed'
+    assert manifest['actions']['has_model_units']
+    assert manifest['video']['frames'] == manifest['actions']['steps'] + 1
+    assert read_run(made.folder)['gpu_s'] == 0
+    assert manifest['repeatable']
+    film_opened.close()
+    assert differences(made.folder, order, generator(checkpoint)) == ()
+    other = make_candidate(tmp_path, ordered(episode, FD, seed=1), maker)
+    assert (other.folder / 'video.webm').read_bytes() != (made.folder / 'video.webm').read_bytes()
+
+
+def test_what_the_policy_proposes_is_held_against_the_envelope(episode, checkpoint):
+    maker = generator(checkpoint)
+    made = maker.make(ordered(episode, POLICY))
+    assert made.commands.source == 'policy'
+    assert len(made.frames) == len(made.commands.values) + 1
+    tight = replace(WIDE, speed=(1e-3, 1e-3))
+    with pytest.raises(ConfigError, match=r'policy commands are refused: gantry_\w leaves'):
+        maker.make(ordered(episode, POLICY, envelope=tight))
+
+
+def test_commands_beyond_the_envelope_are_refused_before_anything_is_loaded(
+    episode, checkpoint, monkeypatch
+):
+    monkeypatch.setattr(film_opened, 'maker_of', lambda *_: pytest.fail('the model was loaded'))
+    tight = replace(WIDE, low=(8.0, 8.0))
+    with pytest.raises(ConfigError, match='perturbed commands are refused'):
+        generator(checkpoint).make(ordered(episode, FD, envelope=tight))
+
+
+def test_words_alone_make_a_film_of_a_robot_that_the_model_does_not_know(episode, checkpoint):
+    made = generator(checkpoint).make(ordered(episode, WORDS, robot=ROBOT))
+    assert made.commands is None
+    assert made.asked['kind'] == 'image_to_video'
+    assert 'twice as hard' in made.asked['prompt']
+    assert made.asked['guidance'] == 6.0
+    assert (len(made.frames) - 1) % 4 == 0
+
+
+def test_without_a_card_a_job_waits_or_is_refused_as_configured(episode, checkpoint):
+    order = ordered(episode, FD)
+    waiting = generator(checkpoint, on_no_gpu='wait')
+    waiting.check()
+    with pytest.raises(NotNowError, match='sees no NVIDIA GPU'):
+        waiting.make(order)
+    with pytest.raises(EngineError, match='on_no_gpu=cpu'):
+        generator(checkpoint, on_no_gpu='refuse').check()
+
+
+def test_without_room_on_the_card_a_job_waits(episode, checkpoint, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(film_maker.FilmMaker, 'begun', full)
+    maker = generator(checkpoint, on_no_gpu='wait')
+    maker.__dict__['_device'] = 'cpu'
+    with pytest.raises(NotNowError, match='not enough memory for this film'):
+        maker.make(ordered(episode, FD))
+    film_opened.close()
+
+
+def test_a_guardrail_blocks_and_changes_only_where_it_is_asked_for(
+    episode, checkpoint, monkeypatch
+):
+    order = ordered(episode, FD)
+    with pytest.raises(EngineError, match='pip install cosmos_guardrail'):
+        generator(checkpoint, guardrail='on').make(order)
+    said = {'words': True, 'film': True}
+
+    class Checker:
+        def to(self, device):
+            self.device = device
+
+        def check_text_safety(self, words):
+            return said['words']
+
+        def check_video_safety(self, frames):
+            return np.concatenate([frames[:2] // 2, frames[2:]]) if said['film'] else None
+
+    module = SimpleNamespace(CosmosSafetyChecker=Checker)
+    monkeypatch.setitem(sys.modules, 'cosmos_guardrail', module)
+    maker = generator(checkpoint, guardrail='on')
+    found = maker.make(order).guardrail
+    assert (found.asked, found.ran, found.blocked, found.changed_frames) == (True, True, False, 2)
+    for what, error in (('film', ConfigError), ('words', PermanentError)):
+        said[what] = False
+        with pytest.raises(error, match='the guardrail stopped the'):
+            maker.make(order)
+
+
+def test_a_checkpoint_of_the_cache_is_found_without_a_network(checkpoint, tmp_path):
+    kept = tmp_path / 'models--nvidia--Cosmos3-Nano' / 'snapshots'
+    kept.mkdir(parents=True)
+    (kept / COMMIT).symlink_to(checkpoint)
+    assert find_checkpoint('nvidia/Cosmos3-Nano', tmp_path) == kept / COMMIT
+    (kept / ('d' * 40)).mkdir()
+    with pytest.raises(EngineError, match='several commits'):
+        find_checkpoint('nvidia/Cosmos3-Nano', tmp_path)
+    assert find_checkpoint(f'nvidia/Cosmos3-Nano@{COMMIT}', tmp_path).name == COMMIT
+    with pytest.raises(EngineError, match='flywheel engine pull'):
+        find_checkpoint('nvidia/Cosmos3-Super', tmp_path)
+
+
+def test_broken_checkpoints_are_told_in_the_engines_words(checkpoint, tmp_path):
+    with pytest.raises(ConfigError, match='give --checkpoint'):
+        find_backend('cosmos', Means())
+    folder = tmp_path / COMMIT
+    (folder / 'transformer').mkdir(parents=True)
+    for name in ('config.json',):
+        (folder / 'transformer' / name).write_bytes(
+            (checkpoint / 'transformer' / name).read_bytes()
+        )
+    (folder / 'transformer' / 'model.bin').write_bytes(b'')
+    (folder / 'vae').symlink_to(checkpoint / 'vae')
+    with pytest.raises(EngineError, match='such files can run code'):
+        generator(folder).check()
+    (tmp_path / 'main').symlink_to(checkpoint / 'vae')
+    with pytest.raises(EngineError, match='not named by its commit'):
+        Cosmos(str(checkpoint / 'vae'))
+
+
+def test_cells_that_it_cannot_make_are_refused_by_name(episode, checkpoint):
+    maker, brief = generator(checkpoint), ordered(episode, FD).brief
+    assert maker.refusal(brief, FD) == ''
+    assert 'has no expert' in maker.refusal(brief, Variation('recovery', 'expert'))
+    assert 'light' not in maker.axes, 'the given picture has the light of then'
+    assert 'anything' in maker.axes['push']
+
+
+def test_what_a_candidate_will_cost_is_known_beforehand(episode, checkpoint):
+    maker, brief = generator(checkpoint), ordered(episode, FD).brief
+    assert 0 < maker.estimate(brief, FD).gpu_s < 1
+    nano = SIZES['nano']
+    # 189 frames at 480: 60 s of an H200 in NVIDIA's table; a chunk of 16: 1.77 s in ours.
+    assert film_s(nano, (30, 52), 188, 0, 70) == pytest.approx(60, rel=0.1)
+    assert film_s(nano, (30, 52), 16, 16, 30) == pytest.approx(1.77, rel=0.1)
+
+
+def test_settings_are_read_from_words_and_refused_by_name():
+    assert FilmSettings.parse(('steps=4', 'guardrail=on')).sampling('image_to_video') == {
+        'steps': 4, 'guidance': 6.0, 'shift': 10.0,
+    }  # fmt: skip
+    with pytest.raises(EngineError, match='on_no_gpu is'):
+        FilmSettings.parse(('on_no_gpu=maybe',))
+    with pytest.raises(EngineError, match='steps is 999'):
+        FilmSettings.parse(('steps=999',))
