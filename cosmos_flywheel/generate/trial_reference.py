@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cosmos_flywheel.bags.record import write_bag
 from cosmos_flywheel.bags.recording import Recording, read_recording
 from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.identifiability import LEAST_TOLERANCE
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.generate.clip import FailureClip
@@ -34,8 +35,6 @@ LEAST_TICKS = 4
 """Of a past before a chunk."""
 APART = 2
 """Ticks between pictures whose recorded motion is tracked."""
-LEAST_ALONE = 0.02
-"""Of an element's variance, what must not go along with the others, to tell them apart."""
 SURE = 3.0
 """A recorded slope of so many standard errors is one."""
 
@@ -165,7 +164,7 @@ def recorded_slopes(
     for column, place in enumerate(moving):
         apart = asked[:, column] - _told_by(np.delete(asked, column, 1), asked[:, column])
         own = float(apart @ apart)
-        if own > LEAST_ALONE * len(changes) * spread[place] ** 2:
+        if own > LEAST_TOLERANCE * len(changes) * spread[place] ** 2:
             error = np.sqrt(variance / own)
             sure[place] = np.linalg.norm(slopes[place]) > SURE * error
     return slopes, sure

@@ -15,7 +15,7 @@ from cosmos_flywheel.bags.recording import read_recording
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines import LocalModel
-from cosmos_flywheel.generate.local import roll_out, skill_horizon
+from cosmos_flywheel.generate.local import LocalRollout, roll_out, skill_horizon
 from cosmos_flywheel.generate.make import differences, make_candidate
 from cosmos_flywheel.store.candidates import read_candidate
 
