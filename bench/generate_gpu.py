@@ -86,7 +86,6 @@ def main() -> int:
     if not run.tiny:
         if not torch.cuda.is_available():
             sys.exit('no NVIDIA GPU is seen by torch; give --tiny for a run on the CPU')
-        torch.backends.cudnn.benchmark = True
         run.tell('machine', gpu=torch.cuda.get_device_name(), torch=torch.__version__)
     for part in run.args.only:
         size, _, how = part.partition('_')

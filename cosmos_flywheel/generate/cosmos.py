@@ -13,7 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError, EngineError, NotNowError, PermanentError
 from cosmos_flywheel.core.job import Price
@@ -22,6 +24,7 @@ from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, POLICY
 from cosmos_flywheel.engines.cosmos.canvas import Canvas
 from cosmos_flywheel.engines.cosmos.caption import film_caption
+from cosmos_flywheel.engines.cosmos.dims import GROUP
 from cosmos_flywheel.engines.cosmos.film import IMAGE_TO_VIDEO, Film, FilmOrder, NoRoomError
 from cosmos_flywheel.engines.cosmos.guardrail import BlockedFilmError, FilmGuardrail
 from cosmos_flywheel.engines.cosmos.hub import find_checkpoint, repo_of
@@ -31,6 +34,7 @@ from cosmos_flywheel.engines.cosmos.settings import PRECISIONS, RANGES, TIERS, p
 from cosmos_flywheel.engines.cosmos.sums import file_sums
 from cosmos_flywheel.engines.cosmos.view import laid_again
 from cosmos_flywheel.engines.remote.video_job import SAMPLING
+from cosmos_flywheel.generate.actions import Numbers
 from cosmos_flywheel.generate.base import Guardrail, Made, Order
 from cosmos_flywheel.generate.conditions import AXES_OF_EVENTS, chunk_of
 from cosmos_flywheel.generate.shot import (
@@ -40,6 +44,7 @@ from cosmos_flywheel.generate.shot import (
     Shot,
     film_kind,
     shot_of,
+    steered_shot,
 )
 from cosmos_flywheel.store.robots import load_robot
 
@@ -201,9 +206,7 @@ class Cosmos:
         if shot.kind == VIDEO_TO_VIDEO:
             raise PermanentError(_no_controls())
         asked = self._asked(shot)
-        if not self._device:
-            kind = NotNowError if self._settings.on_no_gpu == 'wait' else EngineError
-            raise kind(_no_gpu())
+        self._require_device()
         if self._guardrail is not None:
             try:
                 self._guardrail.check_words(asked.captions[0])
@@ -215,9 +218,23 @@ class Cosmos:
             shot = replace(shot, commands=shot.proposed(film.rows))
         return self._made(order, shot, asked, film)
 
-    @cached_property
+    def steered(
+        self, order: Order, recording: Recording, keyframe: int, path: Numbers
+    ) -> tuple[NDArray[np.uint8], float]:
+        """See `Steerable`; raises what `make` does."""
+        shot = steered_shot(self._at_tier(order), recording, keyframe, path)
+        self._require_device()
+        film = self._film(self._asked(shot))
+        return film.frames[1:], film.gpu_s
+
+    def _require_device(self) -> None:
+        if not self._device:
+            kind = NotNowError if self._settings.on_no_gpu == 'wait' else EngineError
+            raise kind(_no_gpu())
+
+    @property
     def _device(self) -> str:
-        """`cuda`, `cpu` if a processor may work, or '' for neither."""
+        """`cuda`, `cpu` if a processor may work, or '' for neither; a card may yet come."""
         import torch
 
         if torch.cuda.is_available():
@@ -253,34 +270,33 @@ class Cosmos:
         camera = shot.clip.recording.pictures.shape[1:3]
         canvas = Canvas.choose((camera[0], camera[1]), shot.order.brief.scene.tier)
         on_canvas = replace(shot, size=canvas.size)
+        chunk = -(-shot.chunk // GROUP) * GROUP
         domain = shot.order.robot.domain
         assert domain is not None  # `film_kind` has seen it
         return FilmOrder(
             shot.kind,
             laid_again(given, canvas),
             canvas,
-            tuple(
-                on_canvas.caption(at, shot.chunk + 1)
-                for at in range(0, shot.frames - 1, shot.chunk)
-            ),
+            tuple(on_canvas.caption(at, chunk + 1) for at in range(0, shot.frames - 1, chunk)),
             shot.frames,
             shot.fps,
             **sampling,
             seed=shot.order.seed,
             negative=avoid,
-            chunk=shot.chunk,
+            chunk=chunk,
             domain=domain.id,
             width=domain.width,
             rows=shot.rows,
         )
 
     def _film(self, asked: FilmOrder) -> Film:
-        from cosmos_flywheel.engines.cosmos.film_opened import maker_of
+        from cosmos_flywheel.engines.cosmos.film_opened import close, maker_of
 
         maker = maker_of(self._folder, self._commit, self._settings.precision, self._device)
         try:
             return maker.make(asked)
         except NoRoomError as error:
+            close()  # whoever else uses the card may have what is left until then
             if self._settings.on_no_gpu == 'wait':
                 raise NotNowError(str(error)) from error
             raise

@@ -44,6 +44,7 @@ PARAMETERS = (
     Parameter('out', 'flywheel-out', 'folder of the episodes, and of briefs and candidates'),
     Parameter('backend', '', 'who makes them; empty: sim or augment', choices=('', *BACKENDS)),
     Parameter('model', '', 'a folder of flywheel fit, for backend local'),
+    Parameter('checkpoint', '', 'Cosmos 3 on this disk, for backend cosmos'),
     Parameter('server', '', 'address of a vLLM-Omni server, for backend remote'),
     Parameter('served', SERVED, 'what that server calls its model'),
     Parameter('allow_remote', False, 'pictures may go to a server on another machine'),
@@ -145,6 +146,7 @@ def _wanted(given: Parameters) -> Wanted:
     names = ('count', 'backend', 'pack', 'untriaged', 'seed')
     means = Means(
         model=Path(given['model']) if given['model'] else None,
+        checkpoint=given['checkpoint'],
         server=given['server'],
         served=given['served'],
         allow_remote=given['allow_remote'],

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from order_maker import ENVELOPE, ROBOT, make_episode, make_order
+from order_maker import ENVELOPE, ROBOT, make_brief, make_episode, make_order
 
 torch = pytest.importorskip('torch', reason='engine cosmos needs torch')
 pytest.importorskip('tokenizers', reason='captions need transformers')
@@ -23,16 +23,20 @@ from cosmos_flywheel.core.errors import (  # noqa: E402
     NotNowError,
     PermanentError,
 )
+from cosmos_flywheel.core.job import Job, Price  # noqa: E402
 from cosmos_flywheel.core.variation import Variation  # noqa: E402
 from cosmos_flywheel.engines.cosmos import canvas, film_maker, film_opened  # noqa: E402
 from cosmos_flywheel.engines.cosmos.dims import VaeDims  # noqa: E402
 from cosmos_flywheel.engines.cosmos.hub import find_checkpoint  # noqa: E402
 from cosmos_flywheel.engines.cosmos.plan import SIZES, film_s  # noqa: E402
-from cosmos_flywheel.generate import cosmos  # noqa: E402
+from cosmos_flywheel.generate import cosmos, order_work  # noqa: E402
 from cosmos_flywheel.generate.backends import Means, find_backend  # noqa: E402
+from cosmos_flywheel.generate.clip import read_clip  # noqa: E402
 from cosmos_flywheel.generate.cosmos import Cosmos, FilmSettings  # noqa: E402
 from cosmos_flywheel.generate.make import differences, make_candidate  # noqa: E402
-from cosmos_flywheel.store.candidates import read_candidate, read_run  # noqa: E402
+from cosmos_flywheel.generate.order_work import OrderWork, job_order  # noqa: E402
+from cosmos_flywheel.store.briefs import read_brief, save_brief  # noqa: E402
+from cosmos_flywheel.store.candidates import find_candidate, read_candidate, read_run  # noqa: E402
 
 PUSH = replace(ROBOT, cosmos=replace(ROBOT.cosmos, domain='pusht', chunk=8))
 WIDE = replace(ENVELOPE, low=(-9, -9), high=(9, 9), speed=(99, 99), acceleration=(9e3, 9e3))
@@ -68,6 +72,10 @@ def alone(tmp_path_factory, monkeypatch):
 
 def generator(checkpoint, **changes):
     return Cosmos(str(checkpoint), replace(SMALL, **changes))
+
+
+def job_of(order):
+    return Job(order=order, state='claimed', attempt=1, price=Price())
 
 
 def ordered(episode, variation, seed=0, robot=PUSH, **changes):
@@ -109,6 +117,36 @@ def test_what_the_policy_proposes_is_held_against_the_envelope(episode, checkpoi
         maker.make(ordered(episode, POLICY, envelope=tight))
 
 
+def test_other_commands_show_another_film_from_the_same_keyframe(episode, checkpoint):
+    maker, order = generator(checkpoint), ordered(episode, FD)
+    recording = read_clip(order).recording
+    path = recording.actions[20:30].astype(float)
+    shown, gpu_s = maker.steered(order, recording, 20, path)
+    assert (shown.shape, gpu_s) == ((10, 48, 64, 3), 0.0)
+    turned, _ = maker.steered(order, recording, 20, -path)
+    assert not np.array_equal(turned, shown)
+
+
+def test_a_job_waits_for_a_card_and_is_done_where_a_processor_may_work(
+    checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(order_work, 'load_robot', lambda _: PUSH)
+    brief = make_brief(make_episode(tmp_path), envelope=WIDE)
+    brief = read_brief(save_brief(tmp_path / 'briefs', brief, {'keyframes/0.png': b'a picture'}))
+    words = ['tier=256', 'steps=1', 'precision=fp32']
+    away, here = (
+        Means(checkpoint=str(checkpoint), settings=(*words, f'on_no_gpu={what}'))
+        for what in ('wait', 'cpu')
+    )
+    order = job_order(brief, find_backend('cosmos', away), FD, 0)
+    assert order.estimate.gpu_s > 0, 'the budget can reserve it'
+    with pytest.raises(NotNowError, match='sees no NVIDIA GPU'):
+        OrderWork(means=away)(job_of(order), tmp_path)
+    order = job_order(brief, find_backend('cosmos', here), FD, 0)
+    outcome = OrderWork(means=here)(job_of(order), tmp_path)
+    assert read_candidate(find_candidate(tmp_path, outcome.candidate_id))['backend'] == 'cosmos'
+
+
 def test_commands_beyond_the_envelope_are_refused_before_anything_is_loaded(
     episode, checkpoint, monkeypatch
 ):
@@ -142,11 +180,13 @@ def test_without_room_on_the_card_a_job_waits(episode, checkpoint, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(film_maker.FilmMaker, 'begun', full)
+    opened = film_opened.maker_of(checkpoint, COMMIT, 'fp32', 'cpu')
     maker = generator(checkpoint, on_no_gpu='wait')
-    maker.__dict__['_device'] = 'cpu'
+    monkeypatch.setattr(Cosmos, '_device', 'cuda')
+    monkeypatch.setattr(film_opened, 'maker_of', lambda *_: opened)
     with pytest.raises(NotNowError, match='not enough memory for this film'):
         maker.make(ordered(episode, FD))
-    film_opened.close()
+    assert not film_opened._open, 'others may have the card until then'
 
 
 def test_a_guardrail_blocks_and_changes_only_where_it_is_asked_for(
