@@ -33,20 +33,25 @@ from cosmos_flywheel.engines.remote.errors import (
     StoppedError,
     UnfitServerError,
     UnreachableError,
-    WrongFilmError,
 )
 from cosmos_flywheel.engines.remote.form import png_of
 from cosmos_flywheel.engines.remote.patience import Patience
 from cosmos_flywheel.engines.remote.proof import positive_control
 from cosmos_flywheel.engines.remote.server import Server
 from cosmos_flywheel.engines.remote.video import film_of, forget, journal_of, run
-from cosmos_flywheel.engines.remote.video_job import SAMPLING, Control, VideoJob
+from cosmos_flywheel.engines.remote.video_job import CONTROLLED, SAMPLING, Control, VideoJob
 from cosmos_flywheel.generate.actions import Numbers
 from cosmos_flywheel.generate.base import Guardrail, Made, Order
 from cosmos_flywheel.generate.conditions import EVERY_AXIS
 from cosmos_flywheel.generate.leftovers import GENERATING, unwanted
 from cosmos_flywheel.generate.make import order_id
-from cosmos_flywheel.generate.shot import Shot, film_kind, shot_of, steered_shot
+from cosmos_flywheel.generate.shot import (
+    VIDEO_TO_VIDEO,
+    Shot,
+    film_kind,
+    shot_of,
+    steered_shot,
+)
 from cosmos_flywheel.store.files import write_bytes
 from cosmos_flywheel.store.robots import load_robot
 from cosmos_flywheel.video.decode import decode_video, each_picture
@@ -54,6 +59,8 @@ from cosmos_flywheel.video.encode import encode_webm
 
 REVISION = 1
 """Counts up whenever equal orders are asked of the server in another way."""
+SAMPLED: Mapping[str, Mapping[str, Any]] = {**SAMPLING, VIDEO_TO_VIDEO: CONTROLLED}
+"""By kind of film; one made of a film follows a control here."""
 PATIENCE = Patience(tries=3)
 """A server that stays away is left to the queue, which asks again for days."""
 
@@ -93,7 +100,7 @@ class Remote:
         self.parameters: Mapping[str, Any] = {
             'revision': REVISION,
             'guardrails': guardrails,
-            'sampling': {kind: dict(numbers) for kind, numbers in SAMPLING.items()},
+            'sampling': {kind: dict(numbers) for kind, numbers in SAMPLED.items()},
         }
         self._robot = robot
         self._guardrails = guardrails
@@ -133,9 +140,13 @@ class Remote:
         except BlockedError as error:
             self._clear(folder)
             raise PermanentError(str(error)) from error
-        except BaseException as error:
-            if isinstance(error, WrongFilmError):
-                self._proved_db = None  # the next order asks for the control again
+        except EngineError:
+            # Is it the film, or the server? One that fails the control is waited for.
+            self._proved_db = None
+            self._prove(folder.parent)
+            self._clear(folder)
+            raise
+        except BaseException:
             self._clear(folder)
             raise
 
@@ -226,7 +237,7 @@ class Remote:
             seed=order.seed + at,
             negative_prompt=order.brief.prompt.negative,
             guardrails=self._guardrails,
-            **SAMPLING[shot.kind],
+            **SAMPLED[shot.kind],
             **given_of_kind,
         )
 
@@ -272,7 +283,7 @@ class Remote:
             'control': shot.control and shot.control[0],
             'control_guidance': VideoJob.control_guidance if shot.control else None,
             'crf': VideoJob.crf,
-            **SAMPLING[shot.kind],
+            **SAMPLED[shot.kind],
         }
 
     def _clear(self, folder: Path) -> None:

@@ -52,6 +52,8 @@ LOOKS: Mapping[str, Callable[[Picture], Picture]] = {'edge': edges, 'blur': blur
 """Of a control that is drawn anew in the film's size; depth comes from the brief's film."""
 MOST_FRAMES = 189
 """Of a film without actions, as Cosmos 3 was trained (cosmos-framework, `inference/defaults`)."""
+MOST_CONTROLLED = 93
+"""Along a control: what the server makes at once (vllm-omni, `cosmos3/transfer.py`)."""
 MOST_CHUNKS = 4
 """Every chunk goes on from the last picture of the one before, and errors add up."""
 NEW_SCENE = 'same_failure_new_scene'
@@ -235,7 +237,7 @@ def _from_picture(order: Order, clip: FailureClip) -> Shot:
 def _controlled(order: Order, clip: FailureClip) -> Shot:
     """The clip's stretch round its onset; the commands of then, since it keeps the motion."""
     recording, scene = clip.recording, order.brief.scene
-    frames = _whole(min(len(recording), MOST_FRAMES))
+    frames = _whole(min(len(recording), MOST_CONTROLLED))
     onset = int(np.searchsorted(recording.times_s, clip.onset_s))
     begin = max(0, min(onset - frames // 2, len(recording) - frames))
     part = recording.part(begin, begin + frames)

@@ -28,6 +28,8 @@ SAMPLING: Mapping[str, Mapping[str, Any]] = {
     for kind in KINDS
 }
 """Steps, guidance and shift by kind, as cosmos-framework has them."""
+CONTROLLED: Mapping[str, Any] = {'steps': 35, 'guidance': 3.0, 'shift': 10.0}
+"""The same of `video_to_video` with controls, as vllm-omni has it (`cosmos3/transfer.py`)."""
 RANGES: Mapping[str, tuple[float, float]] = {
     'frames': (5, 401),
     'fps': (1, 60),

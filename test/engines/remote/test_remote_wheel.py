@@ -30,6 +30,7 @@ from cosmos_flywheel.engines.remote.video_form import video_form
 from cosmos_flywheel.engines.remote.video_job import (
     BUCKETS,
     COMPUTED,
+    CONTROLLED,
     CONTROLS,
     KINDS,
     RANGES,
@@ -162,7 +163,7 @@ def test_the_blanks_behind_a_caption_never_reach_the_model(form, model):
     assert json.loads(shown) == json.loads(prompt), 'the server would write the same caption'
 
 
-FORMS = (KINDS[2], KINDS[0], KINDS[1], KINDS[3], *CONTROLS)
+FORMS = (KINDS[2], KINDS[0], KINDS[1], KINDS[3], *CONTROLS, 'a control alone')
 
 
 def video_forms() -> list[Form]:
@@ -178,6 +179,8 @@ def video_forms() -> list[Form]:
     for kind in CONTROLS:
         controls = (Control(kind, b'film'), *(Control(c) for c in COMPUTED if c != kind))
         jobs.append(VideoJob(kind=KINDS[3], reference=b'film', controls=controls, **about))
+    alone = {'controls': (Control('edge', b'film'),), 'condition_frames': ()}
+    jobs.append(VideoJob(kind=KINDS[3], **alone, **about, **CONTROLLED))
     return [video_form(job, MODEL, job.prompt + ' \t') for job in jobs]
 
 
@@ -229,6 +232,13 @@ def test_kinds_controls_and_sizes_are_those_of_the_server():
     ours = {tier: {(wide, high) for high, wide in sizes} for tier, sizes in BUCKETS.items()}
     assert ours == {tier: set(sizes.values()) for tier, sizes in table.items()}
     known = fields_of(f'{API}protocol/videos.py', 'VideoGenerationRequest')
+    defaults = parsed(f'{COSMOS}transfer.py', 'TRANSFER_DEFAULTS').value
+    of_edge = ast.literal_eval(defaults)['edge']
+    assert CONTROLLED['guidance'] == of_edge['guidance_scale']
+    assert (CONTROLLED['shift'], VideoJob.control_guidance) == (
+        of_edge['flow_shift'],
+        of_edge['control_guidance'],
+    )
     for ours_, theirs in (('steps', 'num_inference_steps'), ('guidance', 'guidance_scale')):
         assert RANGES[ours_] == (known[theirs]['ge'], known[theirs]['le'])
 
