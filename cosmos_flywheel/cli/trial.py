@@ -21,6 +21,7 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.generate.backends import BACKENDS, find_backend, usual_backend
 from cosmos_flywheel.generate.known import read_briefs
+from cosmos_flywheel.generate.order_work import require_derivable
 from cosmos_flywheel.generate.purse import Purse
 from cosmos_flywheel.generate.rules import TODAY, Rule
 from cosmos_flywheel.generate.trial import QUESTIONS, SCHEMA, Trial, run_trial, trial_document
@@ -149,6 +150,7 @@ def _subjects(args: argparse.Namespace) -> Iterator[Subject]:
         if brief is None:
             made = maker.compile(known)
             brief = read_brief(save_brief(args.out / BRIEFS, made.brief, made.files))
+        require_derivable(brief)
         robot = load_robot(args.robot or brief.origin.robot)
         yield Subject(brief, folder, robot, nominal)
 

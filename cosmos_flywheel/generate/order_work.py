@@ -103,12 +103,7 @@ def job_order(
         OrderError: the licence of the recording forbids to make any.
 
     """
-    if forbids_derivatives(brief.licence):
-        raise OrderError(
-            f'brief {brief.id}: its recording is licensed {brief.licence}, which forbids '
-            'derivatives, and a candidate is one; if its owner allows you more, write what holds '
-            "into the brief's `licence`"
-        )
+    require_derivable(brief)
     return JobOrder(
         brief_id=brief.id,
         brief_sha256=brief.sha256,
@@ -117,11 +112,22 @@ def job_order(
         seed=seed,
         request=request_of(generator, variation, nominal),
         priority=priority,
-        estimate=_estimate(brief, generator, variation),
+        estimate=estimate_of(brief, generator, variation),
     )
 
 
-def _estimate(brief: Brief, generator: Generator, variation: Variation) -> Price:
+def require_derivable(brief: Brief) -> None:
+    """Raise OrderError where the licence of the recording allows no candidates."""
+    if forbids_derivatives(brief.licence):
+        raise OrderError(
+            f'brief {brief.id}: its recording is licensed {brief.licence}, which forbids '
+            'derivatives, and a candidate is one; if its owner allows you more, write what holds '
+            "into the brief's `licence`"
+        )
+
+
+def estimate_of(brief: Brief, generator: Generator, variation: Variation) -> Price:
+    """What a candidate is expected to cost, as its generator says or else as is guessed."""
     if isinstance(generator, Priced):
         return generator.estimate(brief, variation)
     return Price(gpu_s=GUESSED_GPU_S if generator.kind == 'generated' else 0.0)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.job import Price
 
 
 @dataclass(slots=True)
@@ -34,6 +35,9 @@ class Purse:
     _dearest: dict[str, Spent] = field(default_factory=dict)
     """By kind of piece, the most that one took so far."""
 
+    _expected: dict[str, Price] = field(default_factory=dict)
+    """By kind of which none was done yet."""
+
     def __post_init__(self) -> None:
         for name in ('gpu_s', 'cpu_s'):
             if not 0 <= getattr(self, name) < float('inf'):
@@ -42,10 +46,11 @@ class Purse:
     def lacks(self, kind: str, *, gpu: bool = True) -> str:
         """What one more piece of this kind would exceed, in words; '' if it may begin.
 
-        A piece is expected to take what the dearest of its kind took; the first of a kind may
-        begin while anything is left. `gpu` is whether it may need a graphics card at all.
+        A piece is expected to take what the dearest of its kind took; the first of a kind what
+        was said of it, and where nothing was, it may begin while anything is left. `gpu` is
+        whether it may need a graphics card at all.
         """
-        more = self._dearest.get(kind, Spent())
+        more = self._dearest.get(kind) or self._expected.get(kind, Price())
         limits = [('gpu_s', 'GPU')] * gpu + [('cpu_s', 'CPU')]
         for name, unit in limits:
             used, limit, wants = (getattr(one, name) for one in (self.spent, self, more))
@@ -57,6 +62,10 @@ class Purse:
                     f'{wants:.3g}'
                 )
         return ''
+
+    def expect(self, kind: str, price: Price) -> None:
+        """Say what a piece of this kind is going to take, before one was done."""
+        self._expected[kind] = price
 
     @contextmanager
     def pay(self, kind: str) -> Iterator[Spent]:

@@ -22,6 +22,7 @@ from cosmos_flywheel.generate.coverage import plan_coverage
 from cosmos_flywheel.generate.grid import Cell, Real, make_grid
 from cosmos_flywheel.generate.known import pack_costs
 from cosmos_flywheel.generate.make import make_candidate
+from cosmos_flywheel.generate.order_work import estimate_of
 from cosmos_flywheel.generate.purse import Purse
 from cosmos_flywheel.generate.trial_answer import Answer, answered
 from cosmos_flywheel.store.candidates import read_run
@@ -132,6 +133,7 @@ def ask_scenarios(
     for subject in subjects:
         for variation, at in _orders(subject, generator, count, seed):
             done = by_episode[subject.brief.origin.id]
+            purse.expect(PIECE, estimate_of(subject.brief, generator, variation))
             lacking = lacking or purse.lacks(PIECE)
             if done == count or lacking:
                 break

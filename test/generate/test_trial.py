@@ -16,6 +16,7 @@ from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.capture.candidate import unasked_alarms
 from cosmos_flywheel.capture.model import load_judge
 from cosmos_flywheel.cli.main import main
+from cosmos_flywheel.core.job import Price
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.augment import Augment
 from cosmos_flywheel.generate.make import make_candidate
@@ -115,6 +116,8 @@ def test_what_the_budget_does_not_reach_is_told_and_undecided(out, subject):
 
 def test_a_piece_may_begin_only_if_the_dearest_of_its_kind_would_fit():
     purse = Purse(10.0, 600.0)
+    purse.expect('film', Price(gpu_s=11.0))
+    assert purse.lacks('film') == 'of 10 GPU seconds 10 are left, and a film takes 11'
     with purse.pay('film') as piece:
         piece.gpu_s = 6.0
     assert purse.lacks('film') == 'of 10 GPU seconds 4 are left, and a film takes 6'
@@ -122,6 +125,15 @@ def test_a_piece_may_begin_only_if_the_dearest_of_its_kind_would_fit():
         piece.gpu_s = 5.0
     assert purse.lacks('chunk') == 'the budget of 10 GPU seconds is spent'
     assert purse.lacks('judgement', gpu=False) == ''
+
+
+def test_what_may_not_be_altered_is_not_tried(tmp_path, capsys):
+    episode = make_episode(tmp_path)
+    brief = make_brief(episode, licence='CC-BY-ND-4.0')
+    save_brief(tmp_path / 'briefs', brief, {'keyframes/0.png': KEYFRAME})
+    assert main(['trial', str(episode), '--out', str(tmp_path), '--untriaged']) == 2
+    assert 'forbids derivatives' in capsys.readouterr().err
+    assert list(iter_candidates(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
