@@ -74,6 +74,9 @@ class Run:
         """Print a line, and keep it for the file."""
         self.lines.append(line)
         print(line, flush=True)
+        if os.environ.get('OUT'):  # at once: a run that is cut off leaves what it has
+            path = Path(os.environ['OUT']) / 'generate_gpu.txt'
+            path.write_text('\n'.join(self.lines) + '\n')
 
 
 def main() -> int:
@@ -94,9 +97,6 @@ def main() -> int:
     if run.tiny:
         run.bars.clear()
     run.say(json.dumps({'bench': 'generate_gpu', 'figures': run.figures, 'bars': run.bars}))
-    out = os.environ.get('OUT')
-    if out:
-        (Path(out) / 'generate_gpu.txt').write_text('\n'.join(run.lines) + '\n')
     return 0
 
 

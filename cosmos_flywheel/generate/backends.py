@@ -15,7 +15,8 @@ from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines.remote.server import SERVED, Server
 from cosmos_flywheel.generate.augment import Augment
 from cosmos_flywheel.generate.base import Generator
-from cosmos_flywheel.generate.cosmos import Cosmos, FilmSettings
+from cosmos_flywheel.generate.cosmos import Cosmos
+from cosmos_flywheel.generate.film_settings import FilmSettings
 from cosmos_flywheel.generate.local import LocalRollout
 from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.generate.remote import Remote

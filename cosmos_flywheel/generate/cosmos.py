@@ -8,7 +8,7 @@ the guardrail is switched on.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +27,15 @@ from cosmos_flywheel.engines.cosmos.caption import film_caption
 from cosmos_flywheel.engines.cosmos.dims import GROUP
 from cosmos_flywheel.engines.cosmos.film import IMAGE_TO_VIDEO, Film, FilmOrder, NoRoomError
 from cosmos_flywheel.engines.cosmos.guardrail import BlockedFilmError, FilmGuardrail
-from cosmos_flywheel.engines.cosmos.hub import find_checkpoint, repo_of
+from cosmos_flywheel.engines.cosmos.hub import check_pulled, find_checkpoint, repo_of
 from cosmos_flywheel.engines.cosmos.model import COMMIT
 from cosmos_flywheel.engines.cosmos.plan import film_s, size_of
-from cosmos_flywheel.engines.cosmos.settings import PRECISIONS, RANGES, TIERS, parse_words
 from cosmos_flywheel.engines.cosmos.sums import file_sums
 from cosmos_flywheel.engines.cosmos.view import laid_again
-from cosmos_flywheel.engines.remote.video_job import SAMPLING
 from cosmos_flywheel.generate.actions import Numbers
 from cosmos_flywheel.generate.base import Guardrail, Made, Order
 from cosmos_flywheel.generate.conditions import AXES_OF_EVENTS, chunk_of
+from cosmos_flywheel.generate.film_settings import FilmSettings
 from cosmos_flywheel.generate.shot import (
     MOST_CHUNKS,
     MOST_FRAMES,
@@ -53,54 +52,6 @@ if TYPE_CHECKING:
 
 REVISION = 1
 """Counts up whenever equal orders get other films."""
-CHOICES: Mapping[str, tuple[object, ...]] = {
-    'tier': (0, *TIERS),
-    'precision': PRECISIONS,
-    'on_no_gpu': ('wait', 'refuse', 'cpu'),
-    'guardrail': ('off', 'on'),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class FilmSettings:
-    """How Cosmos is asked; 0 stands for what the kind of film was trained with, or the brief says.
-
-    Raises:
-        EngineError: a value is out of its range.
-
-    """
-
-    tier: int = 0
-    steps: int = 0
-    guidance: float = 0.0
-    shift: float = 0.0
-    precision: str = 'bf16'
-    """`fp8` quantises the tower when it is loaded; `fp32` is for processors."""
-    on_no_gpu: str = 'wait'
-    """Without a card, or without room on it: `wait` for it, `refuse`, or let a processor work,
-    which takes hours for what a card does in seconds."""
-    guardrail: str = 'off'
-    """`on` needs NVIDIA's gated weights on this machine."""
-
-    def __post_init__(self) -> None:
-        for name, options in CHOICES.items():
-            if getattr(self, name) not in options:
-                known = ', '.join(map(str, options))
-                raise EngineError(f'{name} is {getattr(self, name)!r}; take one of {known}')
-        for name in ('steps', 'guidance', 'shift'):
-            (least, most), value = RANGES[name], getattr(self, name)
-            if value and not least <= value <= most:
-                raise EngineError(f'{name} is {value}; give {least:g} to {most:g}')
-
-    @classmethod
-    def parse(cls, words: tuple[str, ...]) -> FilmSettings:
-        """Of `name=value` words; EngineError for an unknown name or a value out of its range."""
-        return cls(**parse_words(cls, words, {}))
-
-    def sampling(self, kind: str) -> dict[str, Any]:
-        """Steps, guidance and shift of a kind of film."""
-        own = {name: getattr(self, name) for name in ('steps', 'guidance', 'shift')}
-        return {**SAMPLING[kind], **{name: value for name, value in own.items() if value}}
 
 
 class Cosmos:
@@ -162,6 +113,7 @@ class Cosmos:
 
     def check(self) -> None:
         """Its files are whole, and there is a card; without one it may be waited for later."""
+        check_pulled(self._folder, file_sums(self._folder))
         self._checkpoint.transformer()
         self._checkpoint.vae()
         if not self._device and self._settings.on_no_gpu == 'refuse':

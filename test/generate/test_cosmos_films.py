@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import sys
 from dataclasses import replace
@@ -32,7 +34,8 @@ from cosmos_flywheel.engines.cosmos.plan import SIZES, film_s  # noqa: E402
 from cosmos_flywheel.generate import cosmos, order_work  # noqa: E402
 from cosmos_flywheel.generate.backends import Means, find_backend  # noqa: E402
 from cosmos_flywheel.generate.clip import read_clip  # noqa: E402
-from cosmos_flywheel.generate.cosmos import Cosmos, FilmSettings  # noqa: E402
+from cosmos_flywheel.generate.cosmos import Cosmos  # noqa: E402
+from cosmos_flywheel.generate.film_settings import FilmSettings  # noqa: E402
 from cosmos_flywheel.generate.make import differences, make_candidate  # noqa: E402
 from cosmos_flywheel.generate.order_work import OrderWork, job_order  # noqa: E402
 from cosmos_flywheel.store.briefs import read_brief, save_brief  # noqa: E402
@@ -244,7 +247,15 @@ def test_broken_checkpoints_are_told_in_the_engines_words(checkpoint, tmp_path):
     (folder / 'vae').symlink_to(checkpoint / 'vae')
     with pytest.raises(EngineError, match='such files can run code'):
         generator(folder).check()
-    (tmp_path / 'main').symlink_to(checkpoint / 'vae')
+    shutil.rmtree(folder)
+    shutil.copytree(checkpoint, folder)
+    (shard, *_) = sorted((folder / 'transformer').glob('*.safetensors'))
+    name = f'transformer/{shard.name}'
+    pulled = {'repo': 'nvidia/Cosmos3-Nano', 'files': {name: {'size': 1, 'sha256': 'a' * 64}}}
+    (folder / 'pulled.json').write_text(json.dumps(pulled))
+    assert generator(folder).model[0] == 'nvidia/Cosmos3-Nano'
+    with pytest.raises(EngineError, match=r'aaaaaaaaaaaa… was pulled; delete it'):
+        generator(folder).check()
     with pytest.raises(EngineError, match='not named by its commit'):
         Cosmos(str(checkpoint / 'vae'))
 

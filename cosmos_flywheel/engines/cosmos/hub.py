@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +132,31 @@ def find_checkpoint(given: str, cache: Path | None = None) -> Path:
         f'{given}: is not in the cache of the hub ({kept}), and nothing is fetched here; run '
         '`flywheel engine pull` and give its folder'
     )
+
+
+def check_pulled(checkpoint: Path, sums: Mapping[str, str]) -> None:
+    """Compare a checkpoint's files with what was pulled, where that is known.
+
+    Args:
+        checkpoint: its folder.
+        sums: SHA-256 of its files, by path within it.
+
+    Raises:
+        EngineError: a file is missing, or another than was pulled.
+
+    """
+    try:
+        known = json.loads((checkpoint / PULLED).read_text('utf-8'))['files']
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name, file in known.items():
+        if name not in sums:
+            raise EngineError(f'{checkpoint / name}: is missing; pull the checkpoint again')
+        if file['sha256'] and file['sha256'] != sums[name]:
+            raise EngineError(
+                f'{checkpoint / name}: has SHA-256 {sums[name][:12]}…, {file["sha256"][:12]}… was '
+                'pulled; delete it and pull again'
+            )
 
 
 def repo_of(checkpoint: Path) -> str:
