@@ -15,7 +15,7 @@ from cosmos_flywheel.cli.actions import add_action, add_folder, add_out, run
 from cosmos_flywheel.cli.queue_screen import job_lines, queue_lines, status_lines
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.core.job import DEAD, STATES, Job
-from cosmos_flywheel.generate.budget import changed
+from cosmos_flywheel.generate.budget import Rates, changed
 from cosmos_flywheel.generate.queue import Queue
 
 JOB_HELP = "a job's id, or how it begins"
@@ -50,12 +50,13 @@ Declare = Callable[[argparse.ArgumentParser], None]
 
 
 def _add(
-    actions: Any, name: str, action: Action, what: str, declare: Declare
+    actions: Any, name: str, action: Action, what: str, declare: Declare, *, begins: bool = False
 ) -> argparse.ArgumentParser:
-    """An action on the queue of a folder."""
+    """An action on the queue of a folder; `begins` one where there is none yet."""
 
     def act(args: argparse.Namespace) -> int:
-        with Queue.there(args.out) as queue:
+        opened = Queue.open if begins and args.out.is_dir() else Queue.there
+        with opened(args.out) as queue:
             action(queue, args)
         return 0
 
@@ -83,7 +84,7 @@ def _several(parser: argparse.ArgumentParser) -> None:
 
 def _add_budget(actions: Any) -> None:
     what = 'limits for all that the queue ever spends'
-    parser = _add(actions, 'budget', _budget, what, add_folder)
+    parser = _add(actions, 'budget', _budget, what, add_folder, begins=True)
     parser.add_argument(
         '--set', default='', metavar='LIMITS',
         help='such as gpu_hours=8,money=50,candidates=200,disk=20GB; none for no limit; limits '
@@ -147,6 +148,8 @@ def _budget(queue: Queue, args: argparse.Namespace) -> None:
         if value is not None
     }
     queue.set_rates(replace(queue.rates(), **rates))
+    if queue.budget().money is not None and queue.rates() == Rates():
+        print('money is limited and nothing costs any: give --money-per-gpu-hour')
     print('\n'.join(status_lines(queue)))
 
 

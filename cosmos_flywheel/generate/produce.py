@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.job import CANCELLED, CLAIMED, DEAD, DONE, WAITING, Job, JobOrder
 from cosmos_flywheel.generate.attempt import Work
 from cosmos_flywheel.generate.base import Generator
-from cosmos_flywheel.generate.budget import Budget, Run
+from cosmos_flywheel.generate.budget import Budget, Rates, Run
 from cosmos_flywheel.generate.claims import Claims
 from cosmos_flywheel.generate.order_work import job_order
 from cosmos_flywheel.generate.plan import make_plan
@@ -122,12 +123,18 @@ def produce(
         What came of each wish, and which limit stopped the run; '' if none did.
 
     Raises:
+        ConfigError: money is limited and nobody said what anything costs.
         KeyboardInterrupt: Ctrl-C came; all jobs were given back.
 
     """
     there = {folder.name for folder in (out / CANDIDATES).glob('*')}
     with Queue.open(out) as queue:
         run = Run(budget=budget or Budget(), since=queue.last_claim())
+        if run.budget.money is not None and queue.rates() == Rates():
+            raise ConfigError(
+                'a budget of money needs to know what seconds cost: flywheel queue budget '
+                f'{out} --money-per-gpu-hour X'
+            )
         states = queue.states()
         before = {name for name, state in states.items() if state in (DEAD, CANCELLED)}
         asked: set[str] = set()

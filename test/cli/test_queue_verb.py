@@ -99,8 +99,12 @@ def test_watch_ends_after_its_seconds(out: Path, capsys: pytest.CaptureFixture[s
     assert '2 done' in say(capsys, 'watch', out, '--seconds', 0)
 
 
-def test_a_folder_without_a_queue_is_named_and_left_alone(
+def test_a_folder_without_a_queue_is_named_and_only_given_a_budget(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert 'has no queue' in say(capsys, 'list', tmp_path, code=2)
     assert list(tmp_path.iterdir()) == []
+    assert 'has no queue' in say(capsys, 'budget', tmp_path / 'typo', code=2)
+    assert 'nothing costs any' in say(capsys, 'budget', tmp_path, '--set', 'money=5')
+    say(capsys, 'budget', tmp_path, '--money-per-gpu-hour', 2)
+    assert 'nothing costs any' not in say(capsys, 'budget', tmp_path)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from queue_work import made, make, order
 
+from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.job import JobOrder
 from cosmos_flywheel.generate.budget import Budget
 from cosmos_flywheel.generate.produce import Wish, produce, queued_wishes
@@ -50,5 +52,7 @@ def test_a_run_ends_at_its_own_limit_and_leaves_the_rest_in_the_queue(tmp_path: 
         assert queue.counts() == {'done': 3, 'waiting': 2}, "another's order is not touched"
     assert queued_wishes(tmp_path, {'augment'}) == ([], {'made_up': 2})
     wishes, _ = queued_wishes(tmp_path, {'made_up'})
+    with pytest.raises(ConfigError, match='what seconds cost: flywheel queue budget'):
+        produce(tmp_path, wishes, make, budget=Budget(money=1))
     (rest,), stopped = produce(tmp_path, wishes, make, budget=Budget(candidates=3))
     assert (len(rest.made), stopped) == (2, '')
