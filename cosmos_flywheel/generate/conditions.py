@@ -75,13 +75,14 @@ def varied_prompt(prompt: Prompt, variation: Variation) -> Prompt:
 
     Whatever the words are, they stay parts of texts; `core/caption.py` quotes them.
     """
-    looks = ' '.join(f'{axis.capitalize()}: {v}.' for axis, v in sorted(variation.cell.items()))
+    cell = ', '.join(f'{axis} {value}' for axis, value in sorted(variation.cell.items()))
     told = list(prompt.actions)
     if told:
         start_s, end_s, words = told[-1]
         form = FAMILY_WORDS[variation.family].split('{}')
         told[-1] = start_s, end_s, words.join(form)
-    return replace(prompt, scene=f'{prompt.scene} {looks}'.strip(), actions=tuple(told))
+    scene = f'{prompt.scene} Apart from that: {cell}.' if cell else prompt.scene
+    return replace(prompt, scene=scene.strip(), actions=tuple(told))
 
 
 def untold(robot: Robot, actions: str) -> str:

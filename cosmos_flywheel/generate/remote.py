@@ -42,7 +42,7 @@ from cosmos_flywheel.engines.remote.video import film_of, forget, journal_of, ru
 from cosmos_flywheel.engines.remote.video_job import CONTROLLED, SAMPLING, Control, VideoJob
 from cosmos_flywheel.generate.actions import Numbers
 from cosmos_flywheel.generate.base import Guardrail, Made, Order
-from cosmos_flywheel.generate.conditions import EVERY_AXIS
+from cosmos_flywheel.generate.conditions import AXES_OF_EVENTS, EVERY_AXIS
 from cosmos_flywheel.generate.leftovers import GENERATING, unwanted
 from cosmos_flywheel.generate.make import order_id
 from cosmos_flywheel.generate.shot import (
@@ -116,7 +116,13 @@ class Remote:
     def refusal(self, brief: Brief, variation: Variation) -> str:
         """It needs commands that the robot's Cosmos domain can tell, or a film without any."""
         robot = load_robot(self._robot or brief.origin.robot)
-        return film_kind(brief, variation, robot)[1]
+        kind, why = film_kind(brief, variation, robot)
+        looks = ', '.join(axis for axis in variation.cell if axis not in AXES_OF_EVENTS)
+        if looks and kind != VIDEO_TO_VIDEO and not why:
+            return (
+                f'begins with a recorded picture and keeps its {looks}; the brief has no control'
+            )
+        return why
 
     def make(self, order: Order) -> Made:
         """Some recorded frames, and what the server makes of them.

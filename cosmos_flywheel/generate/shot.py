@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +38,7 @@ from cosmos_flywheel.generate.conditions import (
     untold,
     varied_prompt,
 )
+from cosmos_flywheel.generate.framing import content_of, fitted, laid, size_of
 from cosmos_flywheel.generate.local import CONTEXT_S, IN_TIME, plan_commands
 from cosmos_flywheel.generate.pictures import blurred, edges
 from cosmos_flywheel.store.briefs import BRIEFS
@@ -165,7 +164,7 @@ def steered_shot(order: Order, recording: Recording, keyframe: int, path: Number
     why = untold(order.robot, 'planned')
     if why:
         raise ConfigError(why)
-    canvas = Canvas.choose(_size(recording), order.brief.scene.tier)
+    canvas = Canvas.choose(size_of(recording), order.brief.scene.tier)
     return Shot(
         kind=FORWARD_DYNAMICS,
         size=canvas.shown,
@@ -176,7 +175,7 @@ def steered_shot(order: Order, recording: Recording, keyframe: int, path: Number
         order=order,
         clip=FailureClip(recording, float(recording.times_s[keyframe]), keyframe),
         begin=keyframe,
-        context=_fitted(recording, keyframe, keyframe + 1, canvas),
+        context=fitted(recording, keyframe, keyframe + 1, canvas),
         rows=planned_rows(order.robot, recording.states[keyframe], path),
     )
 
@@ -194,7 +193,7 @@ def _with_actions(order: Order, clip: FailureClip, kind: str) -> Shot:
         commands, rows, note = _told(order, recording, begin, steps)
         commands = _joined(order, recording, begin, before, commands, rows)
         given = {'commands': commands, 'rows': rows, 'notes': (note,)}
-    canvas = Canvas.choose(_size(recording), order.brief.scene.tier)
+    canvas = Canvas.choose(size_of(recording), order.brief.scene.tier)
     return Shot(
         kind=kind,
         size=canvas.shown,
@@ -205,7 +204,7 @@ def _with_actions(order: Order, clip: FailureClip, kind: str) -> Shot:
         order=order,
         clip=clip,
         begin=begin,
-        context=_fitted(recording, begin - len(before), begin + 1, canvas),
+        context=fitted(recording, begin - len(before), begin + 1, canvas),
         **given,
     )
 
@@ -213,7 +212,7 @@ def _with_actions(order: Order, clip: FailureClip, kind: str) -> Shot:
 def _from_picture(order: Order, clip: FailureClip) -> Shot:
     recording, begin = clip.recording, clip.keyframe
     frames = _whole(min(len(recording) - begin, MOST_FRAMES))
-    canvas = Canvas.choose(_size(recording), order.brief.scene.tier)
+    canvas = Canvas.choose(size_of(recording), order.brief.scene.tier)
     notes: tuple[str, ...] = (
         'words alone say what happens: no commands were told, and none belong to the film',
     )
@@ -229,7 +228,7 @@ def _from_picture(order: Order, clip: FailureClip) -> Shot:
         order=order,
         clip=clip,
         begin=begin,
-        context=_fitted(recording, begin, begin + 1, canvas),
+        context=fitted(recording, begin, begin + 1, canvas),
         notes=notes,
     )
 
@@ -242,12 +241,12 @@ def _controlled(order: Order, clip: FailureClip) -> Shot:
     begin = max(0, min(onset - frames // 2, len(recording) - frames))
     part = recording.part(begin, begin + frames)
     kind = next(kind for kind in CONTROLS if kind in scene.controls)
-    size = Canvas.choose(_size(recording), scene.tier).size
-    shown = _content(_size(recording), size)
+    size = Canvas.choose(size_of(recording), scene.tier).size
+    shown = content_of(size_of(recording), size)
     pictures = _depth(order, begin, begin + frames) if kind == 'depth' else part.pictures
-    laid = [_laid(picture, size) for picture in pictures]
+    followed = [laid(picture, size) for picture in pictures]
     if kind in LOOKS:
-        laid = [LOOKS[kind](picture) for picture in laid]
+        followed = [LOOKS[kind](picture) for picture in followed]
     return Shot(
         kind=VIDEO_TO_VIDEO,
         size=size,
@@ -259,7 +258,7 @@ def _controlled(order: Order, clip: FailureClip) -> Shot:
         clip=clip,
         begin=begin,
         context=np.zeros((0, *shown, 3), np.uint8),
-        control=(kind, np.stack(laid)),
+        control=(kind, np.stack(followed)),
         commands=recorded_commands(part, order.robot, order.brief.envelope),
         notes=(f'follows the {kind} of the recorded clip: the commands of then belong to it',),
     )
@@ -329,42 +328,6 @@ def _whole(frames: int) -> int:
             'fewest; capture with a longer post-roll'
         )
     return (frames - 1) // LATENT_GROUP * LATENT_GROUP + 1
-
-
-def _size(recording: Recording) -> tuple[int, int]:
-    return recording.pictures.shape[1], recording.pictures.shape[2]
-
-
-def _fitted(recording: Recording, begin: int, end: int, canvas: Canvas) -> NDArray[np.uint8]:
-    """Pictures of a stretch as the canvas has them, without what fills no latent cell."""
-    high, wide = canvas.shown
-    fit = [_resized(p, canvas.content)[:high, :wide] for p in recording.pictures[begin:end]]
-    return np.stack(fit).astype(np.uint8)
-
-
-def _content(picture: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of a picture scaled to fit; even, as a film's sides have to be."""
-    scale = min(size[0] / picture[0], size[1] / picture[1])
-    high, wide = (
-        min(side, 2 * ceil(scale * p / 2)) for side, p in zip(size, picture, strict=True)
-    )
-    return high, wide
-
-
-def _laid(picture: Picture, size: tuple[int, int]) -> Picture:
-    """Scaled to fit, in the upper left corner; the rest continues it."""
-    high, wide = _content((picture.shape[0], picture.shape[1]), size)
-    below, beside = size[0] - high, size[1] - wide
-    way = cv2.BORDER_REPLICATE if below >= high or beside >= wide else cv2.BORDER_REFLECT_101
-    fit = _resized(picture, (high, wide))
-    return np.asarray(cv2.copyMakeBorder(fit, 0, below, 0, beside, way), np.uint8)
-
-
-def _resized(picture: Picture, size: tuple[int, int]) -> Picture:
-    if picture.shape[:2] == size:
-        return picture
-    way = cv2.INTER_AREA if size[0] < picture.shape[0] else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(picture, size[::-1], interpolation=way), np.uint8)
 
 
 def _depth(order: Order, begin: int, end: int) -> list[Picture]:

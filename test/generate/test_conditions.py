@@ -36,7 +36,7 @@ def test_words_of_a_variation_and_of_others_stay_words_in_one_object():
         'cinematography', 'actions', 'duration', 'fps', 'resolution', 'aspect_ratio',
     }  # fmt: skip
     first, last = (one['description'] for one in text['actions'])
-    assert first == f'{INJECTION} Light: {INJECTION}. A hand lifts.'
+    assert first == f'{INJECTION} Apart from that: light {INJECTION}. A hand lifts.'
     assert last == f'{INJECTION} Then the robot makes up for it, and the task ends well.'
     assert 'anything at all' in EVERY_AXIS.get('whatever', ())
 

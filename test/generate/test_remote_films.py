@@ -163,7 +163,7 @@ def test_another_look_is_laid_over_the_edges_of_the_clip(stand, episode, robot_f
     manifest = read_candidate(made.folder)
     (form,) = films(stand)
     assert (form['control_type'], form['size']) == ('edge', '320x256')
-    assert 'Light: dim. Surface: wood.' in form['prompt']
+    assert 'Apart from that: light dim, surface wood.' in form['prompt']
     shown = frames(made.folder)
     assert shown.shape == (45, 240, 320, 3)  # the clip's ratio, not that of the tier's canvas
     assert manifest['actions']['steps'] == 44
@@ -172,7 +172,7 @@ def test_another_look_is_laid_over_the_edges_of_the_clip(stand, episode, robot_f
 
 
 def test_without_commands_that_can_be_told_words_go_on_from_the_keyframe(stand, episode):
-    order = Order(make_brief(episode), episode, load_robot('mujoco_push'), DIM, 0)
+    order = Order(make_brief(episode), episode, load_robot('mujoco_push'), RECORDED, 0)
     made = asked(stand, order, '')
     manifest = read_candidate(made.folder)
     (form,) = films(stand)
@@ -180,8 +180,9 @@ def test_without_commands_that_can_be_told_words_go_on_from_the_keyframe(stand, 
     assert manifest['asked']['kind'] == 'image_to_video'
     assert manifest['actions'] is None
     assert manifest['video']['begins_step'] == 1
-    refused = Remote(Server(stand.endpoint, SERVED)).refusal(order.brief, SLOWER)
-    assert 'trained on no such robot' in refused
+    generator = Remote(Server(stand.endpoint, SERVED))
+    assert 'trained on no such robot' in generator.refusal(order.brief, SLOWER)
+    assert 'keeps its light, surface' in generator.refusal(order.brief, DIM)
 
 
 def test_a_policy_is_taken_at_its_word_within_the_envelope_only(stand, episode, robot_file):
