@@ -146,10 +146,11 @@ class Remote:
         except BlockedError as error:
             self._clear(folder)
             raise PermanentError(str(error)) from error
-        except EngineError:
-            # Is it the film, or the server? One that fails the control is waited for.
-            self._proved_db = None
-            self._prove(folder.parent)
+        except EngineError as error:
+            if not _is_of_disk(error):
+                # Is it the film, or the server? One that fails the control is waited for.
+                self._proved_db = None
+                self._prove(folder.parent)
             self._clear(folder)
             raise
         except BaseException:
@@ -186,6 +187,8 @@ class Remote:
         except (NotNowError, StoppedError):
             raise
         except EngineError as error:
+            if _is_of_disk(error):
+                raise
             raise UnfitServerError(
                 f'{error}; nothing is asked of this server until it passes the control'
             ) from error
@@ -301,3 +304,8 @@ class Remote:
             return
         if all(gone):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_of_disk(error: EngineError) -> bool:
+    """Whether it is the file system of this machine that did not do."""
+    return isinstance(error.__cause__, OSError)

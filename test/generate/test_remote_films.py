@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from cosmos_flywheel.core.brief import Prompt
 from cosmos_flywheel.core.errors import ConfigError, EngineError, PermanentError
 from cosmos_flywheel.core.job import DONE, WAITING
 from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.engines.remote import video
 from cosmos_flywheel.engines.remote.errors import UnfitServerError
 from cosmos_flywheel.engines.remote.patience import Patience
 from cosmos_flywheel.engines.remote.server import SERVED, TOKEN_VARIABLE, Server
@@ -306,6 +308,39 @@ def test_after_a_kill_in_mid_wait_the_next_worker_goes_on_with_the_same_job(stan
     assert len(list(iter_candidates(out))) == 1
     assert stand.state()['jobs'] == []
     assert left(out) == []
+
+
+def test_a_job_that_is_cancelled_while_it_is_made_ends_at_the_server_too(stand, ordered):
+    out, work = ordered
+    find_backend('remote', work.means).check()
+    stand.told(never_done=1)
+    process = get_context('fork').Process(target=Worker(out, work, beat_s=0.05).run)
+    process.start()
+    awaited(lambda: films(stand))
+    with Queue.open(out) as queue:
+        queue.cancel(job(out).id)
+    process.join(60)
+    assert process.exitcode == 0
+    assert stand.state()['jobs'] == []
+    assert left(out) == []
+    assert list(iter_candidates(out)) == []
+
+
+def test_a_full_disk_is_the_disks_fault_and_not_the_servers(
+    stand, episode, robot_file, monkeypatch
+):
+    def full(path: Path, _: bytes) -> None:
+        error = OSError(errno.ENOSPC, 'No space left on device')
+        raise EngineError(f'{path}: cannot be written') from error
+
+    generator = Remote(Server(stand.endpoint, SERVED), robot=robot_file)
+    generator.check()
+    monkeypatch.setattr(video, '_write', full)
+    with pytest.raises(EngineError, match='cannot be written') as told:
+        make_candidate(episode.parent, order_of(episode, robot_file, RECORDED), generator)
+    assert not isinstance(told.value, UnfitServerError)
+    assert stand.state()['jobs'] == []
+    assert left(episode.parent) == []
 
 
 def test_what_was_cancelled_while_it_waited_is_deleted_with_the_next_order(stand, ordered):
