@@ -157,7 +157,7 @@ def _jerked(good: Shown, _: Shown, chance: np.random.Generator) -> Shown | None:
 
 
 def _swapped(good: Shown, other: Shown, _: np.random.Generator) -> Shown | None:
-    """The commands of another clip; where there is none, of another moment of this one."""
+    """The commands of another episode; where there is none, of another moment of this one."""
     commands = good.commands
     if commands is None or other.commands is None:
         return None
@@ -176,7 +176,7 @@ WAYS: Mapping[str, Way] = {
     'cut_short': Way('the last third of the film is missing', _cut_short),
     'outside': Way('a command goes beyond its bound, slowly', _outside),
     'jerked': Way('a command jumps to its other bound at once', _jerked),
-    'swapped': Way('the commands are those of another clip', _swapped),
+    'swapped': Way('the commands are those of another episode or moment', _swapped),
 }
 """By name."""
 
@@ -186,7 +186,7 @@ def make_wrong(out: Path, good: Sequence[Path], number: int, way: str) -> Path |
 
     Args:
         out: where its folder goes.
-        good: candidates; the next one lends its commands.
+        good: candidates; one of another episode lends its commands.
         number: which of them.
         way: one of `WAYS`.
 
@@ -195,7 +195,9 @@ def make_wrong(out: Path, good: Sequence[Path], number: int, way: str) -> Path |
 
     """
     shown = read_shown(good[number])
-    other = shown if len(good) == 1 else read_shown(good[(number + 1) % len(good)])
+    episodes = [read_candidate(folder)['episode'] for folder in good]
+    strange = [one for one, name in zip(good, episodes, strict=True) if name != episodes[number]]
+    other = read_shown(strange[number % len(strange)]) if strange else shown
     chance = np.random.default_rng([number, sorted(WAYS).index(way)])
     made = WAYS[way].make(shown, other, chance)
     return None if made is None else write_wrong(out, good[number], way, made)
