@@ -12,7 +12,8 @@ from typing import Any
 from cosmos_flywheel.cli.actions import add_action, add_folder, run
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.errors import StoreError
-from cosmos_flywheel.generate.sheet import draw_sheet
+from cosmos_flywheel.generate.sheet import by_failure, draw_sheet
+from cosmos_flywheel.generate.sheet_page import sheet_page
 from cosmos_flywheel.store.candidates import (
     Manifest,
     find_candidate,
@@ -48,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
     sheet.add_argument(
         '-o', '--output', type=Path, metavar='FILE', help=f'the PNG (default: DIR/{SHEET})'
     )
+    sheet.add_argument('--page', type=Path, metavar='FILE', help='write a page with the films too')
     for one in (listing, sheet):
         one.add_argument('--brief', help='only those of this brief')
         one.add_argument('--backend', help='only those of this generator')
@@ -80,10 +82,14 @@ def _sheet(args: argparse.Namespace) -> int:
     folders = [folder for folder, _ in _chosen(args)]
     if not folders:
         raise StoreError(f'{args.out}: holds no such candidates; run: flywheel generate')
-    path = args.output or args.out / SHEET
+    shown, path = by_failure(folders[: args.n]), args.output or args.out / SHEET
     with storing(path):
-        write_bytes(path, draw_sheet(folders[: args.n]))
-    print(f'{path}: {min(args.n, len(folders))} of {len(folders)} candidates')
+        write_bytes(path, draw_sheet(shown))
+    print(f'{path}: {len(shown)} of {len(folders)} candidates')
+    if args.page:
+        with storing(args.page):
+            write_bytes(args.page, sheet_page(shown).encode('utf-8', 'replace'))
+        print(f'{args.page}: their films')
     return 0
 
 

@@ -13,6 +13,7 @@ from order_maker import FAMILIES, make_brief, make_episode
 
 from cosmos_flywheel.cli.main import main
 from cosmos_flywheel.generate.queue import Queue
+from cosmos_flywheel.generate.sheet import EDGE_PX, GAP_PX
 from cosmos_flywheel.store.briefs import read_brief, save_brief
 from cosmos_flywheel.store.candidates import iter_candidates, read_candidate
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
@@ -95,8 +96,12 @@ def test_the_sheet_has_a_row_for_each_candidate(out, tmp_path, capsys):
     three = cv2.imread(str(path))
     assert main(['candidates', 'sheet', str(out), '-o', str(path)]) == 0
     four = cv2.imread(str(path))
-    assert four.shape[0] * 3 == three.shape[0] * 4
+    ends = 2 * EDGE_PX - GAP_PX
+    assert (four.shape[0] - ends) * 3 == (three.shape[0] - ends) * 4
     assert four.shape[1] == three.shape[1]
+    page = tmp_path / 'sheet.html'
+    assert main(['candidates', 'sheet', str(out), '--page', str(page), '-n', '3']) == 0
+    assert page.read_text('utf-8').count('<video') == 3
     assert main(['candidates', 'sheet', str(tmp_path)]) == 2
 
 
