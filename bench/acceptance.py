@@ -30,7 +30,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'test' / 'engines' / 'cosmos')]
+sys.path[:0] = [str(ROOT), str(ROOT / 'test')]
 
 from tiny_cosmos import DIMS, VAE, write_tokenizer
 
