@@ -30,7 +30,9 @@ from cosmos_flywheel.store.candidates import read_run
 WANTED = 16
 """So many cells are asked for."""
 SEEDS = 3
-"""So many are tried for a candidate."""
+"""So many are tried for a candidate …"""
+SEEDS_APART = 10_000
+"""… so far from one another that they are no other order's."""
 MOST_ORDERS = 2
 """So many times the candidates that are wanted are ordered, where some are refused."""
 LEAST_SHARE = 0.5
@@ -221,7 +223,7 @@ def _grid(subjects: Sequence[Subject]) -> list[Cell]:
 def _make(out: Path, order: Order, generator: Generator, purse: Purse) -> MadeOne | str:
     """The candidate, or why none of the seeds gives one."""
     reason = ''
-    for seed in range(order.seed, order.seed + SEEDS):
+    for seed in range(order.seed, order.seed + SEEDS * SEEDS_APART, SEEDS_APART):
         with purse.pay(PIECE) as piece:
             try:
                 found = make_candidate(out, replace(order, seed=seed), generator)

