@@ -199,6 +199,8 @@ def _told(tally: Tally) -> str:
     parts = [f'{len(tally.arrived)} arrived', f'{len(tally.present)} were there']
     if tally.refused:
         parts.append(f'{len(tally.refused)} refused')
+    if tally.bags:
+        parts.append(f'operating hours of {tally.bags} bags')
     if not tally.is_done:
         parts.append('what is left is still at the robot')
     return '; '.join(parts)

@@ -92,6 +92,15 @@ class Catalogue:
         with self._database.writing():
             self._put_bag(document)
 
+    def hear_of(self, bag: WatchedBag) -> bool:
+        """Record a bag that was watched elsewhere; False if as much of it is known."""
+        query = 'SELECT watched_s FROM bags WHERE bag_id = ? AND config_hash = ?'
+        known = self._database.ask(query, (bag.bag_id, bag.config_hash))
+        if known and known[0][0] >= bag.watched_s:
+            return False
+        self.add_bag(bag)
+        return True
+
     def add_episode(self, episode_id: str) -> bool:
         """Index a complete episode from its folder; False if it was known already.
 

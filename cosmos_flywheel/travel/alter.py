@@ -18,9 +18,9 @@ from cosmos_flywheel.bags.records import Channel, RawMessage, Topic
 from cosmos_flywheel.bags.source import BagSource, open_bag
 from cosmos_flywheel.core.errors import BagError, PictureError, TravelError
 from cosmos_flywheel.store.episodes import CLIP, EpisodeWriter, Manifest
+from cosmos_flywheel.travel.centerface import Box
 from cosmos_flywheel.travel.policy import BLUR, Policy
 from cosmos_flywheel.travel.redact import (
-    Box,
     Detector,
     find_detector,
     find_faces,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cosmos_flywheel.core.errors import NotNowError, StoreError
+from cosmos_flywheel.core.errors import NotNowError, SchemaError, StoreError
 from cosmos_flywheel.travel.inbox import Inbox, Outcome
 from cosmos_flywheel.travel.parcel import Source
 
@@ -26,6 +26,8 @@ class Tally:
     arrived: set[str] = field(default_factory=set)
     present: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
+    bags: int = 0
+    """Bags of whose operating hours something new was heard."""
     is_done: bool = False
     """Whether the last round left nothing to fetch."""
     problem: str = ''
@@ -98,9 +100,21 @@ def _round(source: Source, inbox: Inbox, tally: Tally, tell: Callable[[str], obj
             elif outcome is Outcome.REFUSED:
                 tally.refused.add(parcel.id)
             is_busy |= outcome is Outcome.BUSY
+        problem = _hours(source, inbox, tally) or problem
     except NotNowError as error:
         return str(error)
     except StoreError as error:
         return str(error)
     tally.is_done = not problem and not is_busy and not source.is_preparing
     return problem
+
+
+def _hours(source: Source, inbox: Inbox, tally: Tally) -> str:
+    """The hours come after the episodes; those of a robot that tells nonsense do not count."""
+    told = source.hours()
+    if told is not None:
+        try:
+            tally.bags += inbox.note(told, 'operating hours')
+        except SchemaError as error:
+            return str(error)
+    return ''

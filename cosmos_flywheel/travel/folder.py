@@ -4,6 +4,7 @@
     URL/EPISODE_ID/SHA256         the files, by their content
     URL/EPISODE_ID/parcel.json    what belongs together; written last
     URL/EPISODE_ID/receipt.json   of the receiver; the robot then clears the rest away
+    URL/hours/SOURCE.json         how long each robot's folder was watched
 
 Object stores rename nothing, so an episode counts once its parcel is there.
 """
@@ -27,9 +28,9 @@ from cosmos_flywheel.core.errors import (
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.travel.limit import BLOCK_BYTES, Limit
 from cosmos_flywheel.travel.outbox import Content, Outbox
-from cosmos_flywheel.travel.parcel import Entry, Parcel
+from cosmos_flywheel.travel.parcel import Entry, Parcel, folder_id
 
-PARCEL, RECEIPT = 'parcel.json', 'receipt.json'
+PARCEL, RECEIPT, HOURS = 'parcel.json', 'receipt.json', 'hours'
 LARGEST_DOCUMENT_BYTES = 16 << 20
 
 
@@ -56,7 +57,7 @@ class SharedFolder:
         except (ImportError, ValueError) as error:
             raise ConfigError(f'{url}: {error}') from error
         self._url = url.rstrip('/')
-        self._is_preparing = False
+        self._hours: dict[str, Any] = {}
 
     @property
     def is_preparing(self) -> bool:
@@ -65,11 +66,8 @@ class SharedFolder:
 
     def parcels(self) -> tuple[Parcel, ...]:
         """All that lies there whole and has no receipt."""
-        with self._away():
-            folders = self._files.ls(self._root, detail=False, refresh=True) if \
-                self._files.exists(self._root) else []  # fmt: skip
         found = []
-        for name in sorted(str(folder).rstrip('/').rsplit('/', 1)[-1] for folder in folders):
+        for name in self.names():
             document = self._read(name, PARCEL)
             if document is None or self._read(name, RECEIPT) is not None:
                 continue
@@ -77,6 +75,24 @@ class SharedFolder:
             if parcel.id == name:
                 found.append(parcel)
         return tuple(found)
+
+    def hours(self) -> Mapping[str, Any] | None:
+        """Those of all robots that push here."""
+        found: dict[str, Any] = {}
+        for name in self.names(HOURS):
+            document = self._read(HOURS, name)
+            if document is not None and isinstance(document.get('bags'), list):
+                found = {**document, 'bags': [*found.get('bags', ()), *document['bags']]}
+        if found == self._hours:
+            return None
+        self._hours = found
+        return found
+
+    def put_hours(self, source: str, document: Mapping[str, Any]) -> None:
+        """Lay down those of one robot's folder, if they have changed."""
+        name, data = f'{source}.json', canonical_json(document)
+        if document['bags'] and canonical_json(self._read(HOURS, name)) != data:
+            self._write(HOURS, name, BytesIO(data), Limit(None))
 
     def blocks(self, parcel: Parcel, entry: Entry, offset: int) -> tuple[int, Iterator[bytes]]:
         """The bytes of a file from an offset on."""
@@ -117,12 +133,12 @@ class SharedFolder:
             if self._files.exists(base):  # object stores have no folders
                 self._files.rmdir(base)
 
-    def names(self) -> list[str]:
-        """Of everything that lies there."""
+    def names(self, *parts: str) -> list[str]:
+        """Of everything that lies there, or in a folder of it."""
         with self._away():
-            if not self._files.exists(self._root):
+            if not self._files.exists(self._path(*parts)):
                 return []
-            found = self._files.ls(self._root, detail=False, refresh=True)
+            found = self._files.ls(self._path(*parts), detail=False, refresh=True)
         return sorted(str(path).rstrip('/').rsplit('/', 1)[-1] for path in found)
 
     def _path(self, *parts: str) -> str:
@@ -204,6 +220,7 @@ def push(outbox: Outbox, url: str, tell: Callable[[str], object]) -> tuple[int, 
             tell(f'{name}: {error}')
     while outbox.prepare():
         pass
+    folder.put_hours(folder_id(outbox.out), outbox.hours())
     look = outbox.look()
     laid = [p.id for p in look.parcels if folder.put(p, _holder(outbox, p), limit)]
     for name in laid:

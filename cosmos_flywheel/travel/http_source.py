@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 from cosmos_flywheel.core.errors import ConfigError, NotNowError, SchemaError, TravelError
 from cosmos_flywheel.travel.limit import BLOCK_BYTES
 from cosmos_flywheel.travel.parcel import Entry, Parcel
-from cosmos_flywheel.travel.serve import EPISODES, RECEIPTS, RECEIVER
+from cosmos_flywheel.travel.serve import EPISODES, HOURS, RECEIPTS, RECEIVER
 
 TIMEOUT_S = 30.0
 LARGEST_LIST_BYTES = 64 << 20
+_GOOD = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED)
 _CONTENT_RANGE = re.compile(r'bytes (\d{1,18})-\d{1,18}/\d{1,18}')
 
 
@@ -59,6 +60,7 @@ class HttpSource:
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(f'{authority}: is no certificate ({error})') from error
         self._is_preparing = False
+        self._hours_tag = ''
 
     @property
     def is_preparing(self) -> bool:
@@ -79,6 +81,19 @@ class HttpSource:
             raise TravelError(f'{error}; is it a flywheel of this version?') from error
         self._is_preparing = waiting > 0
         return offered
+
+    def hours(self) -> Mapping[str, Any] | None:
+        """What the robot tells of them; None if nothing new."""
+        tag = {'If-None-Match': self._hours_tag} if self._hours_tag else {}
+        with self._ask('GET', HOURS, headers=tag) as answer:
+            if answer.status == HTTPStatus.NOT_MODIFIED:
+                return None
+            data, self._hours_tag = answer.read(LARGEST_LIST_BYTES), answer.headers.get('ETag', '')
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise NotNowError(f'{self._url}: its hours cannot be read ({error})') from error
+        return document if isinstance(document, dict) else {}
 
     def blocks(self, parcel: Parcel, entry: Entry, offset: int) -> tuple[int, Iterator[bytes]]:
         """The bytes of a file from an offset on, or from its beginning."""
@@ -138,7 +153,7 @@ class HttpSource:
         )
 
     def _check(self, answer: http.client.HTTPResponse) -> None:
-        if answer.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        if answer.status in _GOOD:
             return
         with self._away():
             data = answer.read(1 << 16)

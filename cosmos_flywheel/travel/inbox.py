@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from socket import gethostname
 from typing import Any
 
 from cosmos_flywheel.core.errors import BagError, FlywheelError, SchemaError, StoreError
-from cosmos_flywheel.core.lineage import canonical_json, sha256_file, sha256_hex
+from cosmos_flywheel.core.lineage import canonical_json, sha256_file
 from cosmos_flywheel.store.catalogue import Catalogue
 from cosmos_flywheel.store.episodes import (
     MANIFEST,
@@ -34,8 +33,9 @@ from cosmos_flywheel.store.episodes import (
 )
 from cosmos_flywheel.store.files import storing, write_bytes
 from cosmos_flywheel.store.labels import LABELS, read_labels
+from cosmos_flywheel.travel.hours import note_hours
 from cosmos_flywheel.travel.limit import Limit
-from cosmos_flywheel.travel.parcel import Entry, Parcel, Source
+from cosmos_flywheel.travel.parcel import Entry, Parcel, Source, folder_id
 
 ARRIVING, LOCKS = '.travel/arriving', '.travel/locks'
 QUARANTINE = 'quarantine'
@@ -98,8 +98,11 @@ class Inbox:
     def receiver(self) -> str:
         """16 hex digits, the same for all processes that fetch into this folder."""
         with storing(self.out):
-            told = self.out.stat()
-        return sha256_hex(f'{gethostname()}/{told.st_dev}/{told.st_ino}'.encode())[:16]
+            return folder_id(self.out)
+
+    def note(self, hours: Mapping[str, Any], where: str) -> int:
+        """Enter operating hours that came along; returns of how many bags they were news."""
+        return note_hours(self.out, hours, where)
 
     def sweep(self) -> None:
         """Clear away what a receiver left that was killed after its episode had its place."""

@@ -33,6 +33,7 @@ from cosmos_flywheel.store.episodes import (
 )
 from cosmos_flywheel.store.files import storing, write_document
 from cosmos_flywheel.store.labels import LABELS, UNTRIAGED, read_labels
+from cosmos_flywheel.travel.hours import read_hours
 from cosmos_flywheel.travel.parcel import RECEIPT, Entry, Parcel
 from cosmos_flywheel.travel.policy import BLUR, KEEP, REMOVE, Policy
 
@@ -145,6 +146,10 @@ class Outbox:
         except (FlywheelError, OSError) as error:
             self._failed[name] = str(error)
         return True
+
+    def hours(self) -> dict[str, Any]:
+        """`hours-v1` of this robot: they leave wherever episodes may."""
+        return read_hours(self.out, self._robot)
 
     def content(self, episode_id: str, sha256: str) -> Content | None:
         """What is offered under a hash; None for anything else."""

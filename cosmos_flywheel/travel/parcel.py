@@ -5,13 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from socket import gethostname
 from typing import Any, Protocol
 
 from cosmos_flywheel import schemas
 from cosmos_flywheel.core.errors import SchemaError
+from cosmos_flywheel.core.lineage import sha256_hex
 from cosmos_flywheel.store.episodes import MANIFEST
 
 SCHEMA, RECEIPT = 'parcel-v1', 'receipt-v1'
+
+
+def folder_id(out: Path) -> str:
+    """16 hex digits that tell a folder from others, the same for all processes of a machine."""
+    told = out.stat()
+    return sha256_hex(f'{gethostname()}/{told.st_dev}/{told.st_ino}'.encode())[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,10 @@ class Source(Protocol):
     @property
     def is_preparing(self) -> bool:
         """Whether more is being made ready, by the last `parcels`."""
+        ...
+
+    def hours(self) -> Mapping[str, Any] | None:
+        """An `hours-v1`, unchecked; None if it is as last time, or not told there."""
         ...
 
     def blocks(self, parcel: Parcel, entry: Entry, offset: int) -> tuple[int, Iterator[bytes]]:

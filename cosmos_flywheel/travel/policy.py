@@ -29,7 +29,7 @@ LOOPBACK = 'loopback'
 """As an endpoint: this machine. As a policy's name: the one that allows nothing else."""
 KEEP, MARK, REMOVE = 'keep', 'mark', 'remove'
 BLUR = 'blur'
-HAAR = 'haar'
+CENTERFACE, HAAR = 'centerface', 'haar'
 _KEYS = ('schema', 'endpoints', 'cleartext', 'episodes', 'topics', 'redaction', 'bytes_s',
          'people', 'after_fetch')  # fmt: skip
 
@@ -40,8 +40,8 @@ class Redaction:
 
     faces: str = BLUR
     """`blur`, or `keep` where somebody has decided so."""
-    detector: str = HAAR
-    """`haar`, or a `module:function` of the user's; see travel/redact.py."""
+    detector: str = CENTERFACE
+    """`centerface`, `haar`, or a `module:function` of the user's; see travel/redact.py."""
     unsearched: tuple[str, ...] = ()
     """Patterns of topics that may leave although nobody can search them for faces."""
 
@@ -103,7 +103,7 @@ class Policy:
             withheld=_words(topics, 'withhold', ()),
             redaction=Redaction(
                 faces=redaction.choice('faces', (BLUR, KEEP), BLUR),
-                detector=redaction.text('detector', HAAR),
+                detector=redaction.text('detector', CENTERFACE),
                 unsearched=_words(redaction, 'unsearched', ()),
             ),
             bytes_s=top.number('bytes_s', above=0) if 'bytes_s' in top else None,

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faces in a picture → places, and a picture without them.
 
-`haar` is the Viola-Jones cascade that OpenCV 4 brings along; OpenCV 5 brings none. It sees upright
-faces from the front and, less well, from the side; small, turned or covered ones it misses.
-docs/travel.md has what was measured.
+`centerface` is a network (travel/centerface.py). `haar` is the Viola-Jones cascade that OpenCV 4
+brings along; OpenCV 5 brings none. docs/travel.md has what was measured.
 """
 
 from __future__ import annotations
@@ -20,15 +19,14 @@ import numpy as np
 from cosmos_flywheel.bags.picture import decode_picture
 from cosmos_flywheel.core.errors import PictureError, TravelError
 from cosmos_flywheel.core.types import Picture
-from cosmos_flywheel.travel.policy import HAAR
+from cosmos_flywheel.travel.centerface import Box, CenterFace
+from cosmos_flywheel.travel.policy import CENTERFACE, HAAR
 
-Box = tuple[int, int, int, int]
-"""Left, top, width, height in pixels."""
 Detector = Callable[[Picture], Sequence[Box]]
 """From RGB uint8 (H, W, 3)."""
 
 MARGIN = 0.25
-"""Of a box, on each side: cascades frame eyes and mouth, a face is more."""
+"""Of a box, on each side: detectors frame eyes and mouth, a face is more."""
 BLOCKS = 4
 """What is left of a face has so many blocks across: too few to tell anyone by."""
 JPEG_QUALITY = 95
@@ -40,6 +38,8 @@ _DEPTH = ('16uc1', '32fc1')
 
 def find_detector(name: str) -> Detector:
     """The detector of that name; TravelError if it cannot work here, and then nothing leaves."""
+    if name == CENTERFACE:
+        return CenterFace()
     if name == HAAR:
         return _haar()
     module, _, function = name.partition(':')
@@ -54,7 +54,7 @@ def find_detector(name: str) -> Detector:
 
 
 def find_faces(picture: Picture, detect: Detector) -> list[Box]:
-    """Boxes within the picture, with a margin; TravelError if the detector fails."""
+    """Boxes in pixels; TravelError if the detector fails."""
     try:
         found = [tuple(map(int, box)) for box in detect(picture)]
         boxes = [(left, top, width, height) for left, top, width, height in found]
@@ -116,8 +116,8 @@ def _haar() -> Detector:
     if missing or not hasattr(cv2, 'CascadeClassifier'):
         raise TravelError(
             f'redaction: OpenCV {cv2.__version__} brings no Haar cascades, so no faces can be '
-            "found and nothing leaves; pip install 'opencv-python-headless<5', or name a detector "
-            'of your own as module:function, or decide for `faces: keep`'
+            'found and nothing leaves; take detector centerface, pip install '
+            "'opencv-python-headless<5', or name one of your own as module:function"
         )
     cascades = [cv2.CascadeClassifier(str(folder / name)) for name in _CASCADES]
     size = (SMALLEST_FACE_PX, SMALLEST_FACE_PX)

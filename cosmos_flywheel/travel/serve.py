@@ -3,6 +3,7 @@
 
     GET  /v1/episodes             {"parcels": [parcel-v1, …], "waiting": n}
     GET  /v1/episodes/ID/SHA256   the bytes; ETag is the sha256
+    GET  /v1/hours                hours-v1; ETag is its sha256, 304 for who has it
     POST /v1/receipts             a receipt-v1; 200, or 409 where it is for something else
 
 What one receiver fetches is not offered to others; the header X-Receiver tells them apart, without
@@ -29,12 +30,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cosmos_flywheel.core.errors import ConfigError, FlywheelError, SchemaError
+from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.travel.limit import BLOCK_BYTES, Limit
 from cosmos_flywheel.travel.outbox import Content, Outbox
 from cosmos_flywheel.travel.policy import is_loopback
 from cosmos_flywheel.travel.turns import Turns
 
-EPISODES, RECEIPTS = '/v1/episodes', '/v1/receipts'
+EPISODES, HOURS, RECEIPTS = '/v1/episodes', '/v1/hours', '/v1/receipts'
 RECEIVER = 'X-Receiver'
 LARGEST_RECEIPT_BYTES = 1 << 20
 PREPARE_S = 2.0
@@ -135,6 +137,9 @@ class Handler(BaseHTTPRequestHandler):
         if path == EPISODES:
             self._list()
             return
+        if path == HOURS:
+            self._hours()
+            return
         content = self.server.outbox.content(match[1], match[2]) if match else None
         if match is None or content is None:
             self._say(HTTPStatus.NOT_FOUND, 'nothing is offered under this name')
@@ -181,6 +186,19 @@ class Handler(BaseHTTPRequestHandler):
         waiting = len(look.waiting) + len(look.parcels) - len(free)
         parcels = [parcel.document() for parcel in free]
         self._answer(HTTPStatus.OK, {'parcels': parcels, 'waiting': waiting})
+
+    def _hours(self) -> None:
+        data = canonical_json(self.server.outbox.hours())
+        tag = f'"{sha256_hex(data)}"'
+        if self.headers.get('If-None-Match') == tag:
+            self._head(HTTPStatus.NOT_MODIFIED, {'ETag': tag})
+            return
+        size = str(len(data))
+        self._head(
+            HTTPStatus.OK,
+            {'Content-Type': 'application/json', 'Content-Length': size, 'ETag': tag},
+        )
+        self.wfile.write(data)
 
     def _receipt(self, data: bytes) -> None:
         try:

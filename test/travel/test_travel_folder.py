@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from episode_maker import watched
 from travelling import OPEN, catalogued, flywheel, ids, keep_episodes, take_all
 
 from cosmos_flywheel.core.errors import ConfigError, TravelError
 from cosmos_flywheel.store.budget import FETCHED
+from cosmos_flywheel.store.catalogue import Catalogue
 from cosmos_flywheel.travel.folder import PARCEL, RECEIPT, SharedFolder, push
 from cosmos_flywheel.travel.outbox import Outbox
 from cosmos_flywheel.travel.policy import Policy, Redaction
@@ -97,6 +99,21 @@ def test_a_forged_receipt_moves_nothing(robot, tmp_path):
     assert push(outbox_of(robot, url), url, told.append) == (0, 0)
     assert len(told) == 2
     assert not list(robot.glob(f'*/{FETCHED}'))
+
+
+def test_the_hours_of_two_robots_come_along_and_count_once(robot, url, tmp_path):
+    other, desk = tmp_path / 'other', tmp_path / 'desk'
+    keep_episodes(other, 0)
+    for out, bags in ((robot, (watched(watched_s=18.0), watched(bag='quiet', watched_s=12.0))),
+                      (other, (watched(bag='of the other', watched_s=6.0),))):  # fmt: skip
+        with Catalogue.open(out) as catalogue:
+            for bag in bags:
+                catalogue.add_bag(bag)
+        push(outbox_of(out, url), url, print)
+    assert take_all(SharedFolder(url), desk).bags == 3
+    assert take_all(SharedFolder(url), desk).bags == 0
+    with Catalogue.open(desk) as catalogue:
+        assert catalogue.watched_hours() * 3600 == pytest.approx(36.0)
 
 
 def test_without_fsspec_the_remedy_is_named(monkeypatch):

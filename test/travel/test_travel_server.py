@@ -160,6 +160,9 @@ class Liar:
     def parcels(self):
         return (self._parcel,)
 
+    def hours(self):
+        return None
+
     def blocks(self, parcel, entry, offset):
         return 0, iter([self._contents[entry.sha256]])
 
