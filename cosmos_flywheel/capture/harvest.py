@@ -37,13 +37,14 @@ from cosmos_flywheel.capture.rescoring.result import Rescored
 from cosmos_flywheel.capture.rescoring.windows import Screened
 from cosmos_flywheel.capture.trace import REPORT, TRACES, load_trace, save_trace
 from cosmos_flywheel.capture.triggers.trigger import Triggers
-from cosmos_flywheel.capture.workers import Progress, Tell, work_all
+from cosmos_flywheel.capture.workers import Progress, work_all
 from cosmos_flywheel.core.appearance import APPEARANCE
 from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import BagError, FlywheelError, SchemaError, StoreError
 from cosmos_flywheel.core.lineage import canonical_json, config_hash, sha256_hex
 from cosmos_flywheel.core.scoring import SCORING_REVISION
 from cosmos_flywheel.core.staleness import StaleTest
+from cosmos_flywheel.executors.base import Executor, Tell
 from cosmos_flywheel.store.catalogue import BAGS, Catalogue
 from cosmos_flywheel.store.connection import CATALOGUE
 from cosmos_flywheel.store.episodes import iter_episodes
@@ -123,6 +124,7 @@ def harvest(
     out: Path,
     *,
     workers: int = 1,
+    executor: Executor | None = None,
     progress: Progress | None = None,
     again: Rescoring | None = None,
     spent: Spent | None = None,
@@ -133,7 +135,8 @@ def harvest(
         paths: one bag each, as `find_bags` gives them.
         plan_of: says by which plan an open bag is watched.
         out: where episodes, catalogue and report go; a harvest of before is continued.
-        workers: processes; the result does not depend on their number.
+        workers: so many bags at once; the result does not depend on their number.
+        executor: where they are watched; None for processes of this machine.
         progress: told how far each bag is.
         again: a second model that looks again within a budget.
         spent: told how much of that budget is used up.
@@ -157,7 +160,7 @@ def harvest(
         left = sorted((j for j in jobs if j.path not in done), key=lambda j: -j.duration_s)
         if progress is not None:
             progress.expect({str(job.path): job.duration_s for job in left})
-        for job, found in work_all(_try_watch, left, workers, progress):
+        for job, found in work_all(_try_watch, left, workers, progress, executor):
             if isinstance(found, FlywheelError):
                 unread[job.path] = str(found)
                 continue

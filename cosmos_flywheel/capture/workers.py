@@ -1,27 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs → results, several at once in processes of their own.
-
-Workers leave Ctrl-C to the main process, stop when it asks them to, and never outlive it.
-"""
+"""Jobs → results, one after another here or several at once by an executor."""
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
-from typing import Any, Protocol, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, TypeVar
 
-import cv2
-
-from cosmos_flywheel.core.errors import StoreError
-from cosmos_flywheel.core.processes import end_with_parent, interrupts_held
+from cosmos_flywheel.core.errors import StoreError, WorkerDiedError
+from cosmos_flywheel.executors.base import Executor, Tell
+from cosmos_flywheel.executors.crew import Crew
+from cosmos_flywheel.executors.processes import ProcessExecutor
 
 Job = TypeVar('Job')
 Result = TypeVar('Result')
-Tell = Callable[[str, float], None]
-"""Told a bag's path as it was given, and how many of its seconds are done."""
 POLL_S = 0.2
 
 
@@ -40,68 +33,42 @@ def work_all(
     jobs: Sequence[Job],
     workers: int,
     progress: Tell | None = None,
+    executor: Executor | None = None,
 ) -> Iterator[tuple[Job, Result]]:
     """Do every job, the first ones first; gives each back with its result when it is finished.
 
-    An error of one job ends all of them. Whoever stops iterating stops the workers, at the next
-    time that they tell of their progress.
+    An error of one job ends all of them, and so does whoever stops iterating.
+
+    Args:
+        work: does one job.
+        jobs: what is to be done.
+        workers: so many at once.
+        progress: told a bag's path as it was given, and how many of its seconds are done.
+        executor: where; None for processes of this machine, and for a single one this process.
 
     Raises:
         StoreError: a worker died.
 
     """
-    if workers <= 1 or len(jobs) <= 1:
+    if executor is None and (workers <= 1 or len(jobs) <= 1):
         for job in jobs:
             yield job, work(job, progress)
         return
-    context = get_context('spawn')
-    told, stop = context.Queue(), context.Event()
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, _start, (told, stop)) as pool:
-        try:
-            with interrupts_held():
-                futures = {pool.submit(_work, work, job): job for job in jobs}
-            for future in _as_finished(set(futures), told, progress):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise StoreError(
-                'a worker process died (out of memory?); run the same command again with fewer '
-                '--workers: bags that are finished are kept'
-            ) from error
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-
-
-def _as_finished(
-    pending: set[Future[Any]], told: Any, progress: Tell | None
-) -> Iterator[Future[Any]]:
-    """Futures as they finish, passing on meanwhile what the workers tell."""
-    while pending:
-        finished, pending = wait(pending, timeout=POLL_S, return_when=FIRST_COMPLETED)
-        while not told.empty():
-            path, seconds = told.get()
-            if progress is not None:
-                progress(path, seconds)
-        yield from finished
-
-
-_told: Any = None
-_stop: Any = None
-"""A worker's ways to tell how far it is, and to learn that nobody waits for it."""
-
-
-def _start(told: Any, stop: Any) -> None:
-    global _told, _stop
-    _told, _stop = told, stop
-    cv2.setNumThreads(1)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _work(work: Callable[[Job, Tell | None], Result], job: Job) -> Result:
-    return work(job, _tell)
-
-
-def _tell(path: str, seconds: float) -> None:
-    if _stop.is_set():
-        raise KeyboardInterrupt
-    _told.put((path, seconds))
+    opened: AbstractContextManager[Executor]
+    opened = ProcessExecutor() if executor is None else nullcontext(executor)
+    waiting, size = deque(jobs), min(workers, len(jobs))
+    try:
+        with opened as using, Crew[Job](using, work, size) as crew:
+            while waiting or crew.jobs:
+                while waiting and crew.is_free:
+                    crew.give(waiting.popleft())
+                for job, future in crew.finished(POLL_S):
+                    yield job, future.result()
+                for path, seconds in using.told():
+                    if progress is not None:
+                        progress(path, seconds)
+    except WorkerDiedError as error:
+        raise StoreError(
+            f'{error}; run the same command again with fewer --workers: bags that are finished '
+            'are kept'
+        ) from error

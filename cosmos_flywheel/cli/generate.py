@@ -11,6 +11,7 @@ from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
 from cosmos_flywheel.cli.actions import add_out
+from cosmos_flywheel.cli.executor import add_executor, given_executor
 from cosmos_flywheel.cli.generate_screen import Watch, show
 from cosmos_flywheel.cli.means import add_backends, add_means, given_backends, given_means
 from cosmos_flywheel.cli.table import printable
@@ -86,6 +87,7 @@ def add_parser(subparsers: Any) -> None:
         '--workers', type=int, default=0, metavar='N',
         help='work in so many processes (default: in this one)',
     )  # fmt: skip
+    add_executor(parser)
     parser.add_argument(
         '--again', metavar='CANDIDATE', help='make this one anew and compare every byte'
     )
@@ -102,9 +104,16 @@ def run(args: argparse.Namespace) -> int:
     nominal = _nominal(args)
     wishes, unread = _wishes(args, nominal)
     work = OrderWork(args.robot, nominal, given_means(args))
-    with Watch(wishes) as watch:
+    opened = given_executor(args, args.out, max(args.workers, 1))
+    with opened as executor, Watch(wishes) as watch:
         produced, stopped = produce(
-            args.out, wishes, work, workers=args.workers, budget=budget, progress=watch
+            args.out,
+            wishes,
+            work,
+            workers=args.workers,
+            executor=executor,
+            budget=budget,
+            progress=watch,
         )
     show(produced, stopped)
     for why in unread:

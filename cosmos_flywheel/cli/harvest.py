@@ -23,6 +23,7 @@ from cosmos_flywheel.capture.trace import REPORT
 from cosmos_flywheel.capture.triggers.shipped import find_triggers
 from cosmos_flywheel.capture.triggers.trigger import Triggers
 from cosmos_flywheel.cli.actions import OUT
+from cosmos_flywheel.cli.executor import add_executor, given_executor
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import printable, table
 from cosmos_flywheel.core.errors import BagError, ConfigError, FlywheelError, StoreError
@@ -86,6 +87,7 @@ def add_parser(subparsers: Any) -> None:
         type=int,
         help='processes (default: one a core; with cosmos and remote one)',
     )
+    add_executor(parser)
     defaults = CaptureSettings()
     parser.add_argument(
         '--pre-roll',
@@ -142,12 +144,15 @@ def run(args: argparse.Namespace) -> int:
     paths = find_bags(args.bags)
     plan_of = _plan_of(args, settings)
     again = _rescoring(args, settings)
-    with ProgressLine('bags') as progress, _budget_line(again) as spent:
+    workers = _workers(args)
+    opened = given_executor(args, args.out, workers)
+    with opened as executor, ProgressLine('bags') as progress, _budget_line(again) as spent:
         document, result = harvest(
             paths,
             plan_of,
             args.out,
-            workers=_workers(args),
+            workers=workers,
+            executor=executor,
             progress=progress,
             again=again,
             spent=spent,

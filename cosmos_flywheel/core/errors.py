@@ -60,6 +60,10 @@ class OrderError(ConfigError, PermanentError):
     """An order that no seed meets: the brief, the model or the recordings have to change."""
 
 
+class WorkerDiedError(FlywheelError):
+    """A process that worked for this one was killed, or ended by itself."""
+
+
 class TravelError(FlywheelError):
     """Episodes cannot travel: a policy forbids it, or bytes are wrong."""
 

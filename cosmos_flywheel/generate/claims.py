@@ -155,6 +155,17 @@ class Claims:
             self._wait_again(job, '')
         return True
 
+    def lose(self, job: Job, reason: str) -> bool:
+        """Give a job back whose work is known to have died, though this process lives."""
+        query = """SELECT seen_monotonic_s - began_monotonic_s FROM attempts
+            WHERE claim = ? AND outcome = 'running'"""
+        with self._db.writing():
+            rows = self._db.ask(query, (job.claim,))
+            if not rows or job.claim is None:
+                return False
+            self._lose(job.claim, job.id, reason, rows[0][0])
+        return True
+
     def _choose(self) -> tuple[Job, Price] | Idle:
         """The next job, and what it is expected to cost."""
         self._bury()

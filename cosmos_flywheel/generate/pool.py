@@ -2,7 +2,8 @@
 """Several workers on one queue, each in a process of its own; or one in this process.
 
 A worker that dies is replaced: its job goes back, and is dead itself if that happens again and
-again. Workers leave Ctrl-C to this process and never outlive it.
+again. Workers leave Ctrl-C to this process and never outlive it. Those of an executor, such as
+Ray, leave the queue to this process too: `dispatch.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from cosmos_flywheel.core.errors import StoreError
 from cosmos_flywheel.core.processes import end_with_parent, interrupts_held
+from cosmos_flywheel.executors.base import Executor
 from cosmos_flywheel.generate.attempt import Work
+from cosmos_flywheel.generate.dispatch import dispatch
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.worker import Worker
 
@@ -31,6 +36,7 @@ def work_queue(
     work: Work,
     workers: int = 1,
     *,
+    executor: Executor | None = None,
     progress: Callable[[Queue], object] | None = None,
     **options: Any,
 ) -> None:
@@ -40,6 +46,7 @@ def work_queue(
         out: folder of the queue.
         work: does one job; goes to other processes, so a function of a module or a plain object.
         workers: processes; 0 works in this one.
+        executor: where they are, one at least; None for this machine.
         progress: told twice a second, to look for itself.
         options: `stay`, `beat_s`, `lease_s` and `only` of `Worker`.
 
@@ -48,6 +55,9 @@ def work_queue(
         KeyboardInterrupt: Ctrl-C came; all jobs were given back.
 
     """
+    if executor is not None:
+        dispatch(out, work, executor, max(workers, 1), progress=progress, **options)
+        return
     if not workers:
         _work_here(out, work, progress, options)
         return
@@ -97,6 +107,7 @@ def _start(out: Path, work: Work, options: dict[str, Any]) -> SpawnProcess:
 
 def _run(out: Path, work: Work, options: dict[str, Any]) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)  # workers share the cores themselves
     Worker(out, work, **options).run()
 
 

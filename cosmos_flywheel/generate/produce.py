@@ -11,6 +11,7 @@ from pathlib import Path
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.job import CANCELLED, CLAIMED, DEAD, DONE, WAITING, Job, JobOrder
+from cosmos_flywheel.executors.base import Executor
 from cosmos_flywheel.generate.attempt import Work
 from cosmos_flywheel.generate.base import Generator
 from cosmos_flywheel.generate.budget import Budget, Rates, Run
@@ -104,6 +105,7 @@ def produce(
     work: Work,
     *,
     workers: int = 0,
+    executor: Executor | None = None,
     budget: Budget | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Produced], str]:
@@ -116,6 +118,7 @@ def produce(
         wishes: what is wanted; jobs of others in the queue stay where they are.
         work: makes one job's candidate; goes to other processes.
         workers: processes; 0 works in this one.
+        executor: where they are; None for this machine.
         budget: what this run may spend, beside the budget of the queue.
         progress: told twice a second, to look for itself.
 
@@ -150,7 +153,7 @@ def produce(
                     queue.retry(order.id)
             asked |= {order.id for order in orders}
             run = Run(frozenset(asked), None, run.budget, run.since)
-            work_queue(out, work, workers, progress=progress, only=run)
+            work_queue(out, work, workers, executor=executor, progress=progress, only=run)
             stopped = _stopped(queue, run)
         jobs = {job.id: job for job in queue.jobs()}
     return [_produced(wish, jobs, there) for wish in wishes], stopped

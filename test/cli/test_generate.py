@@ -68,6 +68,8 @@ def test_made_again_a_candidate_is_the_same(out, capsys):
         (['--all', '--backend', 'local'], 'give --model'),
         (['--queued', '--backend', 'local'], 'give --model'),
         (['--again', 'nosuch'], 'no candidate begins'),
+        (['--all', '--executor', 'slurm'], 'give processes, ray or ray=HOST:PORT'),
+        (['--all', '--gpus', '1'], 'give --executor ray with it'),
     ],
 )
 def test_what_cannot_be_made_is_told_with_a_remedy(out, words, reason, capsys):
