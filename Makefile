@@ -52,8 +52,9 @@ demo-model: learn
 	env -u OMP_NUM_THREADS $(BIN)/python bench/live_detection.py --only sim_arm --runs 0 --minutes 0
 	cp -r bench/out/live_models/sim_arm demo/
 
+# In as many processes as there are cores; one is kept for the live graphs, one after another.
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .

@@ -35,6 +35,17 @@ def skip_or_fail(what: str, reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several processes: a file's tests share one, and those that keep pace with a clock too.
+
+    They come first, being the longest row of all.
+    """
+    items.sort(key=lambda item: not item.path.is_relative_to(ROOT / 'test' / 'nodes'))
+    for item in items:
+        is_live = item.path.is_relative_to(ROOT / 'test' / 'nodes')
+        item.add_marker(pytest.mark.xdist_group('live' if is_live else str(item.path)))
+
+
 @pytest.fixture(scope='session')
 def need() -> Callable[[str, str], NoReturn]:
     """Call `need('ros', 'rclpy is not installed')` where a test cannot run for want of it."""
