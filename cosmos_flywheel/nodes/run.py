@@ -83,11 +83,16 @@ def run_nodes(makes: Sequence[Callable[[], Any]], argv: Sequence[str] | None = N
         try:
             _follow_parent()
             _run(makes, list(sys.argv[1:] if argv is None else argv), signals)
-        except FlywheelError as error:
-            sys.stderr.write(f'flywheel: error: {error}\n')
-            return ERROR_CODE
         except (Finished, _Stopped):
             pass
+        except Exception as error:
+            # A library that was broken off in mid-import makes an error of its own of it.
+            if signals.broke_off:
+                return 0
+            if not isinstance(error, FlywheelError):
+                raise
+            sys.stderr.write(f'flywheel: error: {error}\n')
+            return ERROR_CODE
     return 0
 
 
@@ -101,6 +106,7 @@ class _Signals:
     def __init__(self) -> None:
         self.came = False
         self.breaks_off = True
+        self.broke_off = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
@@ -124,6 +130,7 @@ class _Signals:
             os._exit(0)
         self.came = True
         if self.breaks_off:
+            self.broke_off = True
             raise _Stopped
 
 

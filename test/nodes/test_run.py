@@ -11,6 +11,8 @@ import pytest
 pytestmark = pytest.mark.ros
 
 NODE = """
+import os
+import signal
 import sys
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.nodes.run import Finished, run_node
@@ -38,6 +40,11 @@ def make():
                 while True: pass
     if MODE == 'refuse':
         raise ConfigError('nothing to run')
+    if MODE == 'break off':
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException:
+            raise ImportError('initialization failed') from None
     return Tried()
 
 sys.exit(run_node(make, sys.argv[1:]))
@@ -83,6 +90,7 @@ def test_a_second_signal_ends_what_hangs(graph):
     ('mode', 'code', 'words'),
     [
         ('finish', 0, 'closed\n'),
+        ('break off', 0, ''),
         ('refuse', 2, 'flywheel: error: nothing to run\n'),
         ('wrong', 2, 'flywheel: error: it went wrong\n'),
         ('defect', 1, 'ZeroDivisionError\n'),
