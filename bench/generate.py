@@ -76,7 +76,7 @@ def main() -> int:
     bench.bars['eight_of_every_episode'] = bool(usual) and all(
         f['full'] == f['episodes'] > 0 for f in usual
     )
-    bench.bars['identical_again'] = bool(usual) and all(f['same'] == f['again'] for f in usual)
+    bench.bars['identical_again'] = bool(usual) and all(f['same'] == f['again'] > 0 for f in usual)
     return bench.finish()
 
 

@@ -33,7 +33,7 @@ from cosmos_flywheel.sim.record import record, rehearse
 from cosmos_flywheel.sim.render import load_mujoco
 from cosmos_flywheel.sim.world import Change, Fault, Robot, Setup
 
-REVISION = 2
+REVISION = 3
 """Counts up whenever equal orders get other episodes."""
 TWINS: Mapping[str, str] = {'sim_arm': 'arm', 'sim_base': 'base'}
 """Simulated robot by the name in the robot file."""
@@ -136,7 +136,7 @@ class Simulator:
         recording = record(twin.robot, setup, film=False)
         clip = _as_bag(recording)
         seen = _read(clip, order.robot)
-        commands = _commands(order, seen)
+        commands = _commands(order, seen, recording)
         label = recording.label
         return Made(
             frames=seen.pictures,
@@ -249,9 +249,16 @@ def _candidates(order: Order) -> tuple[float, ...]:
     return (drawn, *(weaker if family == 'recovery' else stronger))
 
 
-def _commands(order: Order, seen: Recording) -> Commands:
-    """What the script commanded between the pictures, if it keeps to the envelope."""
-    values = np.asarray(seen.actions[:-1], np.float64)
+def _commands(order: Order, seen: Recording, recording: SimRecording) -> Commands:
+    """What the script commanded between the pictures, if it keeps to the envelope.
+
+    As the simulator was told, at each picture: who reads the bag knows no command before the first
+    message has come.
+    """
+    label, told = recording.label, recording.truth['command']
+    since_s = (seen.stamps_ns[:-1] - label['start_ns']) / 1e9
+    frames = np.clip(np.rint(since_s * label['fps']).astype(int), 0, len(told) - 1)
+    values = np.asarray(told[frames], np.float64)
     if order.variation.family == 'recovery' or order.brief.envelope is not None:
         return planned(values, 'expert', order.robot, order.brief.envelope)
     return Commands(values, 'expert', order.robot.clock.hz, order.robot.action_names)

@@ -5,19 +5,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sim_episode import make_sim_episode, make_sim_order, nominal_envelope
 
 from cosmos_flywheel.bags.recording import Recording
+from cosmos_flywheel.core.envelope import measure_envelope
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.variation import Variation
+from cosmos_flywheel.generate import sim
 from cosmos_flywheel.generate.make import differences, make_candidate
 from cosmos_flywheel.generate.sim import Simulator, task_of
+from cosmos_flywheel.sim import find_robot
 from cosmos_flywheel.sim.base_drive import plan_drive
+from cosmos_flywheel.sim.record import record as record_episode
 from cosmos_flywheel.sim.world import Setup
 from cosmos_flywheel.store.candidates import read_candidate, truth_folder
+from cosmos_flywheel.store.robots import load_robot
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures('rendering')]
 
@@ -143,3 +149,16 @@ def test_the_task_of_a_base_is_told_by_its_commands(task):
         pictures = np.zeros((len(commands), 1, 1, 3), np.uint8)
         recording = Recording(stamps_ns, pictures, commands, commands)
         assert task_of('base', recording, ('linear.x', 'angular.z')) == task, seed
+
+
+def test_commands_of_a_base_are_known_from_its_first_picture_on():
+    """Its speeds have no stamp, so that a reader of the bag misses the first."""
+    robot = load_robot('sim_base')
+    recording = record_episode(find_robot('base'), Setup('dock', 3), seconds=2.0, film=False)
+    seen = sim._read(sim._as_bag(recording), robot)
+    assert np.isnan(seen.actions[0]).all()
+    told = recording.truth['command']
+    envelope = measure_envelope(robot.action_names, ('m/s', 'rad/s'), 15.0, [told])
+    order = SimpleNamespace(variation=SAME, brief=SimpleNamespace(envelope=envelope), robot=robot)
+    found = sim._commands(order, seen, recording)
+    np.testing.assert_array_equal(found.values, told[: len(seen) - 1])
