@@ -14,7 +14,7 @@ from cosmos_flywheel.store.candidates import iter_candidates, read_candidate
 
 PICTURE = Path(__file__).with_name('candidates.png')
 SETS = ('g1', 'mujoco_push', 'sim_arm', 'sim_base')
-MOST = {'g1': 2, 'mujoco_push': 2, 'sim_arm': 3, 'sim_base': 3}
+MOST = {'g1': 2, 'mujoco_push': 2, 'sim_arm': 3, 'sim_base': 2}
 
 
 def main() -> None:
