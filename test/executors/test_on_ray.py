@@ -228,8 +228,12 @@ def sockets(pid: int) -> Iterator[str]:
 
 
 def test_what_ray_cannot_give_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = 'cosmos_flywheel.executors.ray.find_spec'
+    monkeypatch.setattr(spec, lambda _: True)
     with pytest.raises(ConfigError, match='whole ones, or a share'):
         RayExecutor(tmp_path, gpus=1.5)
-    monkeypatch.setattr('cosmos_flywheel.executors.ray.find_spec', lambda _: None)
+    with pytest.raises(ConfigError, match='on a machine of the cluster'):
+        RayExecutor(tmp_path, 'ray://somewhere:10001')
+    monkeypatch.setattr(spec, lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'cosmos_flywheel\[ray\]'"):
         RayExecutor(tmp_path)
