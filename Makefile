@@ -52,7 +52,7 @@ demo-model: learn
 	env -u OMP_NUM_THREADS $(BIN)/python bench/live_detection.py --only sim_arm --runs 0 --minutes 0
 	cp -r bench/out/live_models/sim_arm demo/
 
-# In as many processes as there are cores; one is kept for the live graphs, one after another.
+# In as many processes as there are cores, a folder of tests in each.
 test: setup lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 

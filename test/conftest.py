@@ -36,14 +36,14 @@ def skip_or_fail(what: str, reason: str) -> NoReturn:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For several processes: a file's tests share one, and those that keep pace with a clock too.
+    """Where several processes test, a folder's tests share one, and with it what they made.
 
-    They come first, being the longest row of all.
+    So those that keep pace with a clock never run beside each other. They come first, being the
+    longest row of all.
     """
-    items.sort(key=lambda item: not item.path.is_relative_to(ROOT / 'test' / 'nodes'))
+    items.sort(key=lambda item: item.path.parent.name != 'nodes')
     for item in items:
-        is_live = item.path.is_relative_to(ROOT / 'test' / 'nodes')
-        item.add_marker(pytest.mark.xdist_group('live' if is_live else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group(str(item.path.parent)))
 
 
 @pytest.fixture(scope='session')
