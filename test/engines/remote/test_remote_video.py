@@ -255,8 +255,10 @@ def test_cancelling_deletes_the_job(stand, tmp_path):
 
 def test_too_slow_a_server_is_said_and_its_job_deleted(stand, tmp_path):
     stand.behave(never_done=1)
-    with pytest.raises(EngineError, match=r'not done in 0\.4 s; take fewer steps or frames'):
-        asked(stand, tmp_path, whole_s=0.4)
+    # A busy machine may cut the last look short, and then that is what is said.
+    said = r'not done in 1 s; take fewer steps or frames|no time is left'
+    with pytest.raises(EngineError, match=said):
+        asked(stand, tmp_path, whole_s=1.0)
     assert (stand.state()['jobs'], names(tmp_path)) == ([], [])
 
 
