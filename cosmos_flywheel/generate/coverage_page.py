@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from cosmos_flywheel.generate.page import render_page
 
 
 def coverage_page(document: Mapping[str, Any]) -> str:
     """HTML that needs nothing else; whatever the document quotes is escaped."""
-    return (
-        _environment().get_template('coverage.html.j2').render(**document, kinds=_kinds(document))
-    )
+    return render_page('coverage.html.j2', **document, kinds=_kinds(document))
 
 
 def _kinds(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -35,14 +32,3 @@ def _kinds(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _worth(cells: list[Mapping[str, Any]]) -> float:
     return sum(float(cell['probability'] * cell['cost']) for cell in cells)
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader('cosmos_flywheel.generate', 'templates'),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

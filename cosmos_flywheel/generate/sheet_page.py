@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from cosmos_flywheel.generate.page import render_page
 from cosmos_flywheel.generate.sheet import by_failure, words
 from cosmos_flywheel.store.briefs import read_brief
 from cosmos_flywheel.store.candidates import VIDEO, read_candidate
@@ -26,7 +24,7 @@ def sheet_page(folders: Sequence[Path]) -> str:
     """
     shown = [_shown(folder) for folder in by_failure(folders)]
     groups = [list(some) for _, some in groupby(shown, key=lambda one: one['episode'])]
-    return _environment().get_template('candidates.html.j2').render(groups=groups)
+    return render_page('candidates.html.j2', groups=groups)
 
 
 def _shown(folder: Path) -> dict[str, Any]:
@@ -48,14 +46,3 @@ def _shown(folder: Path) -> dict[str, Any]:
         'height': height,
         'film': base64.b64encode((folder / VIDEO).read_bytes()).decode('ascii'),
     }
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader('cosmos_flywheel.generate', 'templates'),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.generate.clip import read_clip
+from cosmos_flywheel.generate.page import render_page
 from cosmos_flywheel.generate.trial import QUESTIONS, Trial
 from cosmos_flywheel.generate.trial_scenarios import MadeOne, Subject
 from cosmos_flywheel.generate.trial_steering import ORDERED
@@ -49,21 +48,18 @@ def trial_page(document: Mapping[str, Any], trial: Trial) -> str:
     """
     left = [MOST_BYTES]
     script = _script()
-    return (
-        _environment()
-        .get_template('trial.html.j2')
-        .render(
-            **document,
-            words=WORDS,
-            questions=[(name, ASKED[name], document[name]) for name in QUESTIONS],
-            groups=[_group(one, trial, left) for one in trial.subjects],
-            charts=[_chart(axis['points']) for axis in document['steering']['axes']],
-            stills=[_stills(axis.pictures) for axis in trial.steering.axes],
-            contrast=CONTRAST,
-            films={one.way: _film(one.film, left) for one in trial.rules.ways if one.film},
-            script=script,
-            script_hash='sha256-' + b64encode(sha256(script.encode()).digest()).decode(),
-        )
+    return render_page(
+        'trial.html.j2',
+        **document,
+        words=WORDS,
+        questions=[(name, ASKED[name], document[name]) for name in QUESTIONS],
+        groups=[_group(one, trial, left) for one in trial.subjects],
+        charts=[_chart(axis['points']) for axis in document['steering']['axes']],
+        stills=[_stills(axis.pictures) for axis in trial.steering.axes],
+        contrast=CONTRAST,
+        films={one.way: _film(one.film, left) for one in trial.rules.ways if one.film},
+        script=script,
+        script_hash='sha256-' + b64encode(sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -164,14 +160,3 @@ def _uri(data: bytes, mime: str) -> str:
 
 def _script() -> Markup:
     return Markup((files(__package__) / 'templates' / 'trial.js').read_text('utf-8'))
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader('cosmos_flywheel.generate', 'templates'),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
