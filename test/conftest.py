@@ -36,12 +36,7 @@ def skip_or_fail(what: str, reason: str) -> NoReturn:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes test, a folder's tests share one, and with it what they made.
-
-    So those that keep pace with a clock never run beside each other. They come first, being the
-    longest row of all.
-    """
-    items.sort(key=lambda item: item.path.parent.name != 'nodes')
+    """Where several processes test, a folder's tests share one, and with it what they made."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(str(item.path.parent)))
 
