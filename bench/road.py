@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ def apart() -> None:
     os.environ[_APART] = ''
 
 
-class Road:
+class Road(ABC):
     """What is common: a server at `serves` of the robot, `url` of it as the desk sees it."""
 
     words = ''
@@ -55,29 +56,29 @@ class Road:
     def enter(self) -> None:
         """This process is at the desk from now on."""
 
+    @abstractmethod
     def url(self, port: int) -> str:
         """By which the desk reaches a server of the robot."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rate(self, bytes_s: float | None) -> None:
         """The road carries so much."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cut(self) -> None:
         """The robot's link goes down."""
-        raise NotImplementedError
 
+    @abstractmethod
     def silence(self) -> None:
         """Nothing passes any more, and nobody is told."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mend(self) -> None:
         """All is well again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def carried_bytes(self) -> int:
         """What has left the robot so far."""
-        raise NotImplementedError
 
 
 class Veth(Road):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.capture.kept import report_kept
-from cosmos_flywheel.cli.actions import OUT, add_action, add_folder, run
+from cosmos_flywheel.cli.actions import add_action, add_folder, add_out, run
 from cosmos_flywheel.cli.cluster_table import cluster_as_json, cluster_lines
 from cosmos_flywheel.cli.episode_story import tell_all
 from cosmos_flywheel.cli.keys import open_keys
@@ -100,13 +100,7 @@ def _add_rebuild(actions: Any) -> None:
 def _add_id(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
     words = "an episode's id, or how it begins"
     parser.add_argument('id', metavar='ID', nargs=nargs, help=words)
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=OUT,
-        metavar='DIR',
-        help='the output folder of a harvest (default: %(default)s)',
-    )
+    add_out(parser)
 
 
 def _list(args: argparse.Namespace) -> int:

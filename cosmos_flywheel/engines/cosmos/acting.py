@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -44,16 +45,16 @@ def modes_of(model: CosmosModel) -> tuple[str, ...]:
     return (FORWARD_DYNAMICS,) if forward_only else MODES
 
 
-class Acting:
+class Acting(ABC):
     """What a session does besides foretelling; see `ActingModel`."""
 
     spec: EngineSpec
     model: CosmosModel
 
     @property
+    @abstractmethod
     def runtime(self) -> Runtime:
         """What answers."""
-        raise NotImplementedError
 
     def infer_actions(
         self, observations: Sequence[Observation], seed: int | None = None
