@@ -53,7 +53,7 @@ class Road(ABC):
     """Before a command that runs at the desk."""
     can_mount = False
 
-    def enter(self) -> None:
+    def enter(self) -> None:  # noqa: B027
         """This process is at the desk from now on."""
 
     @abstractmethod
