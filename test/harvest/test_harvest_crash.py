@@ -136,16 +136,17 @@ def test_interrupted_it_ends_at_once_without_a_word_or_a_half_written_folder(
     assert not (out / 'report.html').exists()
 
 
-def test_a_worker_that_is_killed_is_said_and_what_is_finished_is_kept(
+def test_workers_that_are_killed_are_said_and_what_is_finished_is_kept(
     tmp_path: Path, start: Start, undisturbed: Outcome
 ) -> None:
     out = tmp_path / 'out'
     process = start(out, 2)
     wait_until(lambda: has_episode(out))
-    os.kill(next(iter(workers_of(process.pid))), signal.SIGKILL)
+    for worker in workers_of(process.pid):  # in mid-bag, or between two
+        os.kill(worker, signal.SIGKILL)
     _, complained = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
-    assert 'a worker process died (out of memory?)' in complained
+    assert 'a worker process died' in complained
     assert '--workers' in complained
     assert 'Traceback' not in complained
     again = start(out, 2)
