@@ -34,6 +34,8 @@ from cosmos_flywheel.store.robots import load_robot
 
 REFUSED_CODE = 1
 """Of some episodes no brief could be made."""
+THAT_OF_OUT = Path()
+"""Stands for a folder that was not given."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -49,14 +51,19 @@ def add_parser(subparsers: Any) -> None:
         'episode', nargs='?', metavar='EPISODE', help="an episode's id, or its or a brief's folder"
     )
     parser.add_argument(
-        '--all', type=Path, metavar='OUT', help='all failures of this output folder of a harvest'
+        '--all',
+        nargs='?',
+        type=Path,
+        const=THAT_OF_OUT,
+        metavar='OUT',
+        help='all failures of this output folder of a harvest (without OUT: of --out)',
     )
     parser.add_argument(
         '--out',
         type=Path,
         default=OUT,
         metavar='DIR',
-        help='the output folder of a harvest that EPISODE is of (default: %(default)s)',
+        help='the output folder of a harvest (default: %(default)s)',
     )
     parser.add_argument('--robot', help="a robot or a robot file (default: the episode's)")
     parser.add_argument('--pack', help='a domain pack or a pack file (default: by the robot)')
@@ -88,7 +95,9 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the briefs that were asked for; returns the exit code."""
     if (args.episode is None) == (args.all is None):
-        raise ConfigError('say which: EPISODE for one, or --all OUT for every failure there')
+        raise ConfigError('say which: EPISODE for one, or --all for every failure')
+    if args.all is THAT_OF_OUT:
+        args.all = args.out
     given = Path(args.episode) if args.episode else None
     if given is not None and (given / DOCUMENT).is_file():
         return _adopt(given, args)

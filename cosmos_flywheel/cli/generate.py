@@ -225,7 +225,7 @@ def _folders(args: argparse.Namespace) -> Iterator[Path]:
     ]
     if not found:
         raise ConfigError(
-            f'{args.out / BRIEFS}: holds no such brief; run: flywheel brief --all {args.out}'
+            f'{args.out / BRIEFS}: holds no such brief; run: flywheel brief --all --out {args.out}'
         )
     yield from found
 

@@ -103,6 +103,11 @@ def test_a_covered_camera_becomes_a_brief_with_all_that_belongs_to_it(out, capsy
     assert f'brief       {one.id} of episode {episode.name}' in said
 
 
+def test_all_are_those_of_the_output_folder_where_none_is_named(out):
+    assert brief('--all', '--out', out) == 0
+    assert made(out)[1].origin.id == next(iter_episodes(out)).name
+
+
 def test_channels_speak_for_a_cause_where_no_person_named_one(out):
     assert brief('--all', out) == 0
     failure = made(out)[1].failure
@@ -293,7 +298,7 @@ def test_pictures_stay_on_this_machine_unless_that_is_allowed(out, capsys):
 
 def test_one_or_all_must_be_said(out, capsys):
     assert brief() == 2
-    assert '--all OUT' in capsys.readouterr().err
+    assert '--all for every failure' in capsys.readouterr().err
     (out / 'empty').mkdir()
     for folder in ('nowhere', 'empty'):
         assert brief('--all', out / folder) == 2
