@@ -251,7 +251,7 @@ def _warn(made: Compiled, known: Known) -> None:
     if envelope is None:
         print('no commands are recorded: only recorded pictures will vary', file=sys.stderr)
         return
-    left = envelope.violations(known.clip.actions[known.onset :])
+    left = envelope.violations(known.clip.actions[known.onset :], recorded=True)
     if left:
         print(
             printable(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cosmos_flywheel.cli.actions import OUT
 from cosmos_flywheel.cli.means import add_backends, add_means, given_backends, given_means
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.brief import Brief
@@ -53,7 +54,14 @@ def add_parser(subparsers: Any) -> None:
         description='Lays failures, briefs and earlier candidates on one grid and orders what is '
         'most probable, most costly and not yet covered.',
     )
-    parser.add_argument('out', type=Path, metavar='OUT', help='the output folder of a harvest')
+    parser.add_argument(
+        'out',
+        nargs='?',
+        type=Path,
+        default=OUT,
+        metavar='OUT',
+        help='the output folder of a harvest (default: %(default)s)',
+    )
     parser.add_argument('--briefs', type=Path, metavar='DIR', help='default: OUT/briefs')
     parser.add_argument(
         '--candidates', type=Path, metavar='DIR', help='where candidates/ lies (default: OUT)'

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, isnan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,11 @@ class Violation:
     bound: float
 
     def __str__(self) -> str:
+        if isnan(self.value):
+            return (
+                f'{self.name} is not known at step {self.step}: whether it keeps to its '
+                f'{self.limit} cannot be said'
+            )
         return (
             f'{self.name} leaves its {self.limit} at step {self.step}: '
             f'{self.value:.4g} against {self.bound:.4g}'
@@ -80,13 +85,14 @@ class Envelope:
             raise ConfigError(f'envelope: hz is {self.hz}; give commands a second')
 
     def violations(
-        self, actions: ArrayLike, before: ArrayLike | None = None
+        self, actions: ArrayLike, before: ArrayLike | None = None, *, recorded: bool = False
     ) -> tuple[Violation, ...]:
         """The first step at which each bound is left, if any; NaN leaves every bound.
 
         Args:
             actions: (T, A) commands at `hz`.
             before: (n, A) commands that were executed just before, so that the join is judged too.
+            recorded: they were executed, and NaN is what nobody heard: that is not judged.
 
         Raises:
             ConfigError: the width is not that of the envelope.
@@ -106,6 +112,8 @@ class Envelope:
         for limit, (values, sign, bounds, lost) in judged.items():
             bound = np.asarray(bounds)
             is_inside = sign * values <= sign * bound + SLACK * np.maximum(np.abs(bound), 1e-3)
+            if recorded:
+                is_inside |= np.isnan(values)
             for place, name in enumerate(self.names):
                 steps = np.flatnonzero(~is_inside[:, place]) + lost - begin
                 steps = steps[steps >= 0]

@@ -61,14 +61,16 @@ def recorded_commands(
 ) -> Commands | None:
     """What was commanded between the T pictures of a recording: T − 1; None without commands.
 
-    What was executed is a fact: where it leaves the envelope, that is said and not refused.
+    What was executed is a fact: where it leaves the envelope, that is said and not refused. What
+    was commanded before the first message of a topic is NaN.
     """
     if not robot.action_names or len(recording) < 2:
         return None
     values = np.asarray(recording.actions[:-1], np.float64)
     if not np.isfinite(values).any():
         return None
-    left = () if envelope is None else _at(envelope, robot.clock.hz).violations(values)
+    bounds = None if envelope is None else _at(envelope, robot.clock.hz)
+    left = () if bounds is None else bounds.violations(values, recorded=True)
     return Commands(
         values,
         'recorded',

@@ -209,13 +209,20 @@ def _manifest(
         'guardrail': None if made.guardrail is None else asdict(made.guardrail),
         **({'asked': dict(made.asked)} if made.asked else {}),
         'onset_s': None if made.onset_s is None else round(made.onset_s, 6),
-        'notes': list(made.notes),
+        'notes': [*made.notes, *_unknown(made.commands)],
         'provenance': {
             'parents': [brief.origin.id, *brief.parents, *taken],
             'version': cosmos_flywheel.__version__,
             'licence': brief.licence,
         },
     }
+
+
+def _unknown(commands: Commands | None) -> list[str]:
+    """Says of how many steps a recording does not tell the command."""
+    if commands is None or not (steps := int(np.isnan(commands.values).any(1).sum())):
+        return []
+    return [f'not every command was heard in {steps} of {len(commands.values)} steps: NaN there']
 
 
 def _said(commands: Commands) -> dict[str, Any]:

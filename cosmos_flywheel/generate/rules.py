@@ -88,8 +88,9 @@ def _violations(folder: Path) -> tuple[Violation, ...]:
     commands, envelope = _commands(folder), brief_of(folder).envelope
     if commands is None or envelope is None:
         return ()
-    hz = float(read_candidate(folder)['actions']['hz'])
-    return replace(envelope, hz=hz).violations(commands)
+    said = read_candidate(folder)['actions']
+    envelope = replace(envelope, hz=float(said['hz']))
+    return envelope.violations(commands, recorded=said['source'] == 'recorded')
 
 
 def _commands(folder: Path) -> np.ndarray[tuple[int, int], np.dtype[np.float64]] | None:

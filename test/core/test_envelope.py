@@ -67,6 +67,14 @@ def test_commands_that_are_no_numbers_never_pass(envelope, path):
     assert {'low', 'high'} <= {v.limit for v in envelope.violations(path) if v.name == 'tilt'}
 
 
+def test_what_nobody_heard_of_a_recording_is_not_held_against_it(envelope, path):
+    path[:3] = np.nan
+    assert not envelope.violations(path, recorded=True)
+    assert 'tilt is not known at step 0' in str(envelope.violations(path)[1])
+    path[9, 1] += 40.0
+    assert {v.step for v in envelope.violations(path, recorded=True)} <= {9, 10, 11}
+
+
 def test_clamping_keeps_the_bounds(envelope, path):
     assert not limits(envelope, envelope.clamped(path * 3)) & {('pan', 'low'), ('pan', 'high')}
 

@@ -58,7 +58,7 @@ def test_a_jump_from_what_was_executed_is_refused():
 def test_a_path_with_a_gap_is_refused():
     broken = PATH.copy()
     broken[7, 1] = np.nan
-    with pytest.raises(ConfigError, match='gantry_y leaves'):
+    with pytest.raises(ConfigError, match='gantry_y is not known at step 7'):
         planned(broken, 'perturbed', ROBOT, ENVELOPE)
 
 

@@ -22,6 +22,7 @@ from cosmos_flywheel.generate.make import (
     request_of,
     variation_of,
 )
+from cosmos_flywheel.generate.rules import bounds, motion
 from cosmos_flywheel.generate.sim import Simulator
 from cosmos_flywheel.store.candidates import (
     find_candidate,
@@ -128,6 +129,19 @@ def test_a_path_that_left_the_envelope_is_said_where_it_was_executed(episode, tm
     made = make_candidate(tmp_path, make_order(episode, SAME, envelope=tight), Augment())
     said = read_candidate(made.folder)['actions']['violations']
     assert said[0].startswith('gantry_x leaves its speed at step')
+
+
+def test_steps_whose_commands_nobody_heard_are_told_and_no_violations(episode, tmp_path):
+    class LateCommands(Augment):
+        def make(self, order):
+            made = super().make(order)
+            values = made.commands.values.copy()
+            values[:2] = np.nan
+            return replace(made, commands=replace(made.commands, values=values))
+
+    folder = make_candidate(tmp_path, make_order(episode, SAME), LateCommands()).folder
+    assert read_candidate(folder)['notes'][-1].startswith('not every command was heard in 2 of')
+    assert bounds(folder) == motion(folder) == ''
 
 
 def test_a_damaged_candidate_is_named(episode, tmp_path):
