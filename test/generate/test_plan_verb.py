@@ -174,7 +174,7 @@ def test_the_page_draws_every_cell_and_escapes_what_it_quotes(out: Path) -> None
     assert page.count('class="bar"') == len(document['cells']) == 3
     assert '<script>' not in page
     assert '&lt;script&gt;' in page
-    assert 'others are worth more' in page
+    assert page.count('others are worth more') == 1
 
 
 def test_the_same_folder_gives_the_same_plan(out: Path) -> None:
