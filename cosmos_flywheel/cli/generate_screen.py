@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cosmos_flywheel.cli.progress import ProgressLine
 from cosmos_flywheel.cli.table import amount, printable, table
@@ -12,6 +12,9 @@ from cosmos_flywheel.core.job import DONE, Job
 from cosmos_flywheel.core.variation import variation_from
 from cosmos_flywheel.generate.produce import Produced, Wish
 from cosmos_flywheel.generate.queue import Queue
+
+FEW = 2
+"""Briefs that are named; more are counted."""
 
 
 class Watch:
@@ -48,14 +51,13 @@ def show(produced: Sequence[Produced], stopped: str) -> None:
     """Print a table of what was made, and of what was not, why."""
     rows = [('brief', 'backend', 'made', 'were there', 'refused', 'CPU'), *map(_row, produced)]
     print('\n'.join(table(rows, right=(2, 3, 4, 5))))
+    for told in _of_briefs((why, one) for one in produced for why in one.wish.unmade):
+        print(printable(f'not made: {told}'))
+    for told in _of_briefs((axis, one) for one in produced for axis in one.wish.left_open):
+        print(printable(f'not varied: {told}'))
     for one in produced:
-        name = one.wish.brief_id
-        for why in one.wish.unmade:
-            print(printable(f'{name}: not made: {why}'))
-        if one.wish.left_open:
-            print(printable(f'{name}: not varied: {", ".join(one.wish.left_open)}'))
         for why in _refusals(one.refused):
-            print(printable(f'{name}: refused: {why}'), file=sys.stderr)
+            print(printable(f'{one.wish.brief_id}: refused: {why}'), file=sys.stderr)
     if stopped:
         left = sum(len(one.left) for one in produced)
         print(printable(f'stopped: {stopped}'))
@@ -70,6 +72,17 @@ def _row(one: Produced) -> tuple[str, ...]:
     numbers = len(one.made), len(one.found), len(one.refused)
     cpu_s = sum(job.price.cpu_s for job in one.made)
     return one.wish.brief_id, one.wish.backend, *map(str, numbers), amount(cpu_s, ' s')
+
+
+def _of_briefs(said: Iterable[tuple[str, Produced]]) -> list[str]:
+    """What is said of several briefs, once each."""
+    alike: dict[str, list[str]] = {}
+    for words, one in said:
+        alike.setdefault(words, []).append(one.wish.brief_id)
+    return [
+        f'{words} ({f"{len(names)} briefs" if len(names) > FEW else ", ".join(names)})'
+        for words, names in alike.items()
+    ]
 
 
 def _refusals(jobs: Sequence[Job]) -> list[str]:

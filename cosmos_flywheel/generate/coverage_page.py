@@ -50,7 +50,7 @@ def _kind(cause: str, thing: str, cells: list[Mapping[str, Any]]) -> dict[str, A
 
 
 def _letter(place: int) -> str:
-    """As a list of type lower-alpha counts: a … z, aa …"""
+    """As HTML counts by letters: a to z, then aa."""
     more, this = divmod(place, len(ascii_lowercase))
     return (_letter(more - 1) if more else '') + ascii_lowercase[this]
 
