@@ -190,7 +190,7 @@ def _again(args: argparse.Namespace) -> int:
     manifest, brief = read_candidate(folder), brief_of(folder)
     if not manifest['repeatable']:
         raise ConfigError(
-            f'{folder}: was made by {manifest["backend"]}, which never makes the same twice'
+            f'{folder}: was made by {manifest["backend"]}, which does not promise the same twice'
         )
     out = folder.parent.parent if given == folder else args.out
     order = Order(
