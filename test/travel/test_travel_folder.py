@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,10 +29,17 @@ def robot(tmp_path, need) -> Path:
     return tmp_path / 'robot'
 
 
-@pytest.fixture(params=['file', 'memory'])
+@pytest.fixture(params=['file', 'memory', 's3'])
 def url(request, tmp_path) -> str:
-    place = 'share' if request.param == 'file' else f'{tmp_path.name}/share'
-    return f'file://{tmp_path}/share' if request.param == 'file' else f'memory://{place}'
+    if request.param == 's3' and 'S3_BUCKET' not in os.environ:
+        pytest.skip(
+            'S3_BUCKET names no bucket; it needs s3fs, and AWS_ENDPOINT_URL for a stand-in'
+        )
+    return {
+        'file': f'file://{tmp_path}/share',
+        'memory': f'memory://{tmp_path.name}/share',
+        's3': f's3://{os.environ.get("S3_BUCKET")}/{tmp_path.name}/share',
+    }[request.param]
 
 
 def outbox_of(robot: Path, url: str, **rules: object) -> Outbox:
