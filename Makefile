@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FLYWHEEL := $(BIN)/flywheel
 DEMO := demo/bags/mujoco_push_faults
+DEMO_OUT := demo/out/episodes
 
 # One thread for each native library: the tests and the workers share the cores themselves.
 export OMP_NUM_THREADS := 1
@@ -43,7 +44,10 @@ learn: .venv/learn
 	@touch $@
 
 demo: setup
-	$(FLYWHEEL) harvest $(DEMO)/bags --model demo/model --out demo/out/episodes
+	$(FLYWHEEL) harvest $(DEMO)/bags --model demo/model --out $(DEMO_OUT)
+	$(FLYWHEEL) brief --all $(DEMO_OUT) --untriaged
+	$(FLYWHEEL) generate --all --out $(DEMO_OUT) -n 4
+	$(FLYWHEEL) candidates sheet --out $(DEMO_OUT) --page $(DEMO_OUT)/candidates.html
 	$(BIN)/python demo/live.py
 
 # The models that the demo ships; half an hour, and torch.
