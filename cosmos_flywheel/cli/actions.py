@@ -10,6 +10,7 @@ from typing import Any
 
 OUT = Path('flywheel-out')
 """Where a harvest writes unless it is told otherwise, and everything after it looks."""
+WHERE = f'the output folder of a harvest (default: {OUT})'
 
 
 def add_action(
@@ -27,24 +28,21 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def add_out(parser: argparse.ArgumentParser) -> None:
+def add_out(parser: argparse.ArgumentParser, what: str = WHERE) -> None:
     """The output folder, as an option."""
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=OUT,
-        metavar='DIR',
-        help='the output folder of a harvest (default: %(default)s)',
-    )
+    parser.add_argument('--out', type=Path, default=OUT, metavar='DIR', help=what)
 
 
 def add_folder(parser: argparse.ArgumentParser) -> None:
-    """The output folder, as an argument that may be left out."""
+    """The output folder, as an argument that may be left out, or as the option of other verbs."""
+    add_out(parser, 'the same as DIR')
     parser.add_argument(
-        'out',
-        nargs='?',
-        type=Path,
-        default=OUT,
-        metavar='DIR',
-        help='the output folder of a harvest (default: %(default)s)',
+        'out', nargs='?', action=_Folder, default=argparse.SUPPRESS, metavar='DIR', help=WHERE
     )
+
+
+class _Folder(argparse.Action):
+    """Where the argument is left out, the option counts: argparse would convert a default."""
+
+    def __call__(self, _parser: Any, namespace: Any, value: Any, _option: Any = None) -> None:
+        setattr(namespace, self.dest, Path(value))

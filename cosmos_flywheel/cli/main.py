@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from keyword import iskeyword
+from typing import Any
 
 from cosmos_flywheel import __version__
 from cosmos_flywheel.cli.table import printable
@@ -85,11 +86,16 @@ def _shown(error: FlywheelError) -> str:
     return '\n'.join(map(printable, str(error).splitlines()))
 
 
+class Parser(argparse.ArgumentParser):
+    """Takes options by their whole names: `--out` is not short for `--output`."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given, allow_abbrev=False)
+
+
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Build the parser; only the verb that is asked for is imported."""
-    parser = argparse.ArgumentParser(
-        prog='flywheel', description='Harvest the failures that a robot recorded.'
-    )
+    parser = Parser(prog='flywheel', description='Harvest the failures that a robot recorded.')
     parser.add_argument('--version', action='version', version=f'flywheel {__version__}')
     subparsers = parser.add_subparsers(metavar='VERB', required=True)
     asked = next((word for word in arguments if not word.startswith('-')), None)

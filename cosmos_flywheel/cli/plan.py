@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`flywheel plan OUT`: which candidates to make next, by what is probable, costly and empty."""
+"""`flywheel plan`: which candidates to make next, by what is probable, costly and empty."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cosmos_flywheel.cli.actions import OUT
+from cosmos_flywheel.cli.actions import add_folder
 from cosmos_flywheel.cli.means import add_backends, add_means, given_backends, given_means
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.brief import Brief
@@ -54,17 +54,10 @@ def add_parser(subparsers: Any) -> None:
         description='Lays failures, briefs and earlier candidates on one grid and orders what is '
         'most probable, most costly and not yet covered.',
     )
+    add_folder(parser)
+    parser.add_argument('--briefs', type=Path, metavar='DIR', help='default: DIR/briefs')
     parser.add_argument(
-        'out',
-        nargs='?',
-        type=Path,
-        default=OUT,
-        metavar='OUT',
-        help='the output folder of a harvest (default: %(default)s)',
-    )
-    parser.add_argument('--briefs', type=Path, metavar='DIR', help='default: OUT/briefs')
-    parser.add_argument(
-        '--candidates', type=Path, metavar='DIR', help='where candidates/ lies (default: OUT)'
+        '--candidates', type=Path, metavar='DIR', help='where candidates/ lies (default: DIR)'
     )
     parser.add_argument(
         '-n', type=int, default=16, metavar='N', help='how many orders (default: %(default)s)'
@@ -82,7 +75,7 @@ def add_parser(subparsers: Any) -> None:
     add_backends(parser, 'order only what these generators make')
     add_means(parser)
     parser.add_argument('--seed', type=int, default=0, help='the first one (default: 0)')
-    parser.add_argument('-o', '--output', type=Path, metavar='FILE', help=f'default: OUT/{PLAN}')
+    parser.add_argument('-o', '--output', type=Path, metavar='FILE', help=f'default: DIR/{PLAN}')
     parser.add_argument(
         '--page', type=Path, metavar='FILE', help='also draw the grid as a page for a browser'
     )

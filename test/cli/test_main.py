@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from cosmos_flywheel import __version__
+from cosmos_flywheel.cli.actions import OUT
 from cosmos_flywheel.cli.main import VERBS, main, module_of
 from cosmos_flywheel.core.errors import BagError
 
@@ -47,6 +48,18 @@ def test_the_version_is_the_packages(capsys):
     with pytest.raises(SystemExit):
         main(['--version'])
     assert capsys.readouterr().out == f'flywheel {__version__}\n'
+
+
+@pytest.mark.parametrize('words', [['here'], ['--out', 'here'], []])
+def test_a_folder_is_named_by_its_place_or_by_its_option(words, capsys):
+    assert main(['candidates', 'sheet', *words]) == 2
+    assert capsys.readouterr().err.startswith(f'flywheel: error: {"here" if words else OUT}: ')
+
+
+def test_options_are_not_cut_short(capsys):
+    with pytest.raises(SystemExit):
+        main(['import', 'somewhere', '--out', 'here'])  # which has --output
+    assert '-o/--output' in capsys.readouterr().err
 
 
 def test_an_error_of_the_users_is_one_line_and_code_2(monkeypatch, capsys):
