@@ -35,13 +35,13 @@ from cosmos_flywheel.engines.cosmos.view import laid_again
 from cosmos_flywheel.generate.actions import Numbers
 from cosmos_flywheel.generate.base import Guardrail, Made, Order
 from cosmos_flywheel.generate.conditions import AXES_OF_EVENTS, chunk_of
+from cosmos_flywheel.generate.film_kind import VIDEO_TO_VIDEO, film_kind
 from cosmos_flywheel.generate.film_settings import FilmSettings
+from cosmos_flywheel.generate.proposal import Proposal
 from cosmos_flywheel.generate.shot import (
     MOST_CHUNKS,
     MOST_FRAMES,
-    VIDEO_TO_VIDEO,
     Shot,
-    film_kind,
     shot_of,
     steered_shot,
 )
@@ -49,8 +49,9 @@ from cosmos_flywheel.store.robots import load_robot
 
 if TYPE_CHECKING:
     from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
+    from cosmos_flywheel.engines.cosmos.film_maker import Follows
 
-REVISION = 1
+REVISION = 2
 """Counts up whenever equal orders get other films."""
 
 
@@ -141,7 +142,7 @@ class Cosmos:
             chunk if acts else 0,
             sampling['steps'] * (1 if sampling['guidance'] == 1 else 2),
         )
-        return Price(gpu_s=once * (MOST_CHUNKS if kind == FORWARD_DYNAMICS else 1))
+        return Price(gpu_s=once * (MOST_CHUNKS if acts else 1))
 
     def make(self, order: Order) -> Made:
         """Some recorded frames, and what the model makes of them.
@@ -164,10 +165,10 @@ class Cosmos:
                 self._guardrail.check_words(asked.captions[0])
             except BlockedFilmError as error:
                 raise PermanentError(str(error)) from error
-        film = self._film(asked)
-        if shot.kind == POLICY:
-            assert film.rows is not None
-            shot = replace(shot, commands=shot.proposed(film.rows))
+        proposal = Proposal(shot) if shot.kind == POLICY else None
+        film = self._film(asked, None if proposal is None else proposal.follows)
+        if proposal is not None:
+            shot = replace(shot, commands=proposal.commands, notes=proposal.notes)
         return self._made(order, shot, asked, film)
 
     def steered(
@@ -241,12 +242,12 @@ class Cosmos:
             rows=shot.rows,
         )
 
-    def _film(self, asked: FilmOrder) -> Film:
+    def _film(self, asked: FilmOrder, follows: Follows | None = None) -> Film:
         from cosmos_flywheel.engines.cosmos.film_opened import close, maker_of
 
         maker = maker_of(self._folder, self._commit, self._settings.precision, self._device)
         try:
-            return maker.make(asked)
+            return maker.make(asked, follows)
         except NoRoomError as error:
             close()  # whoever else uses the card may have what is left until then
             if self._settings.on_no_gpu == 'wait':
@@ -278,7 +279,7 @@ class Cosmos:
                 'shown': list(asked.canvas.shown),
                 'fps': asked.fps,
                 'frames': asked.frames,
-                'calls': asked.chunks,
+                'calls': film.calls,
                 'steps': asked.steps,
                 'guidance': asked.guidance,
                 'shift': asked.shift,

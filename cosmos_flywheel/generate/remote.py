@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +42,18 @@ from cosmos_flywheel.engines.remote.video import film_of, forget, journal_of, ru
 from cosmos_flywheel.engines.remote.video_job import CONTROLLED, SAMPLING, Control, VideoJob
 from cosmos_flywheel.generate.actions import Numbers
 from cosmos_flywheel.generate.base import Guardrail, Made, Order
-from cosmos_flywheel.generate.conditions import AXES_OF_EVENTS, EVERY_AXIS
+from cosmos_flywheel.generate.conditions import AXES_OF_EVENTS, EVERY_AXIS, Rows
+from cosmos_flywheel.generate.film_kind import VIDEO_TO_VIDEO, film_kind
 from cosmos_flywheel.generate.leftovers import GENERATING, unwanted
 from cosmos_flywheel.generate.make import order_id
-from cosmos_flywheel.generate.shot import (
-    VIDEO_TO_VIDEO,
-    Shot,
-    film_kind,
-    shot_of,
-    steered_shot,
-)
+from cosmos_flywheel.generate.proposal import Proposal
+from cosmos_flywheel.generate.shot import Shot, shot_of, steered_shot
 from cosmos_flywheel.store.files import write_bytes
 from cosmos_flywheel.store.robots import load_robot
 from cosmos_flywheel.video.decode import decode_video, each_picture
 from cosmos_flywheel.video.encode import encode_webm
 
-REVISION = 1
+REVISION = 2
 """Counts up whenever equal orders are asked of the server in another way."""
 SAMPLED: Mapping[str, Mapping[str, Any]] = {**SAMPLING, VIDEO_TO_VIDEO: CONTROLLED}
 """By kind of film; one made of a film follows a control here."""
@@ -139,8 +135,9 @@ class Remote:
         self._prove(folder.parent)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            takes = list(self._takes(shot, folder))
-            return self._made(shot, takes, folder)
+            if shot.kind == POLICY:
+                return self._proposed(shot, folder)
+            return self._made(shot, list(self._takes(shot, folder)), folder)
         except NotNowError:
             raise
         except BlockedError as error:
@@ -250,18 +247,31 @@ class Remote:
             **given_of_kind,
         )
 
-    def _made(self, shot: Shot, takes: list[Take], folder: Path) -> Made:
+    def _proposed(self, shot: Shot, folder: Path) -> Made:
+        """Chunk by chunk, for as long as what the model proposes may be followed."""
+        proposal = Proposal(shot)
+        takes: list[Take] = []
+        rows: list[Rows] = []
+        for take in self._takes(shot, folder):
+            assert take.rows is not None  # `run` sees to it
+            takes.append(take)
+            rows.append(take.rows)
+            if not proposal.follows(np.concatenate(rows)):
+                break
+        shot = replace(shot, commands=proposal.commands, notes=proposal.notes)
+        return self._made(shot, takes, folder, left_out=not proposal.is_whole)
+
+    def _made(self, shot: Shot, takes: list[Take], folder: Path, left_out: int = 0) -> Made:
+        """Of all films but the last ones that are left out; what they cost counts."""
         high, wide = shot.shown
         skipped = 1 if len(shot.context) else 0  # a film begins with the picture it was given
-        made = [take.frames[skipped:, :high, :wide] for take in takes]
-        rows, commands = takes[0].rows, shot.commands
-        if rows is not None:
-            commands = shot.proposed(rows)
+        kept = takes[: len(takes) - left_out]
+        made = [take.frames[skipped:, :high, :wide] for take in kept]
         decibels = [take.psnr_db for take in takes if take.psnr_db is not None]
         return Made(
             frames=np.concatenate([shot.context, *made]),
             fps=shot.fps,
-            commands=commands,
+            commands=shot.commands,
             onset_s=shot.onset_s,
             begins_step=len(shot.context),
             notes=(*self._notes(shot, decibels), *shot.notes),

@@ -1,31 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An order → the film that a world model is asked for, all of it checked before it is asked.
-
-Four kinds, those of Cosmos 3: `forward_dynamics` shows what commands do, `policy` proposes the
-commands too, `video_to_video` lays another look over a control of the clip, `image_to_video` goes
-on from a picture by words alone.
-"""
+"""An order → the film that a world model is asked for, all of it checked before it is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosmos_flywheel.bags.recording import Recording
-from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.caption import brief_caption
-from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError, PermanentError
 from cosmos_flywheel.core.types import Picture
-from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, POLICY
-from cosmos_flywheel.engines.cosmos.acting import WITHOUT_WIDTH
 from cosmos_flywheel.engines.cosmos.canvas import Canvas
-from cosmos_flywheel.generate.actions import Commands, Numbers, planned, recorded_commands
+from cosmos_flywheel.generate.actions import Commands, Numbers, recorded_commands
 from cosmos_flywheel.generate.base import Order
 from cosmos_flywheel.generate.clip import FailureClip, read_clip
 from cosmos_flywheel.generate.conditions import (
@@ -38,15 +29,19 @@ from cosmos_flywheel.generate.conditions import (
     untold,
     varied_prompt,
 )
+from cosmos_flywheel.generate.film_kind import (
+    CONTROLS,
+    IMAGE_TO_VIDEO,
+    NEW_SCENE,
+    VIDEO_TO_VIDEO,
+    film_kind,
+)
 from cosmos_flywheel.generate.framing import content_of, fitted, laid, size_of
 from cosmos_flywheel.generate.local import CONTEXT_S, IN_TIME, plan_commands
 from cosmos_flywheel.generate.pictures import blurred, edges
 from cosmos_flywheel.store.briefs import BRIEFS
 from cosmos_flywheel.video.decode import decode_video
 
-IMAGE_TO_VIDEO, VIDEO_TO_VIDEO = 'image_to_video', 'video_to_video'
-CONTROLS = ('edge', 'depth', 'blur')
-"""Of those that the brief has, the first is taken: edges leave colours and light open."""
 LOOKS: Mapping[str, Callable[[Picture], Picture]] = {'edge': edges, 'blur': blurred}
 """Of a control that is drawn anew in the film's size; depth comes from the brief's film."""
 MOST_FRAMES = 189
@@ -55,7 +50,8 @@ MOST_CONTROLLED = 93
 """Along a control: what the server makes at once (vllm-omni, `cosmos3/transfer.py`)."""
 MOST_CHUNKS = 4
 """Every chunk goes on from the last picture of the one before, and errors add up."""
-NEW_SCENE = 'same_failure_new_scene'
+LONGEST: Mapping[int, int] = {256: 400, 480: 300}
+"""Frames of one call by tier (cosmos-framework, `docs/faq`); 200 at larger ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,42 +96,14 @@ class Shot:
         prompt = varied_prompt(self.order.brief.prompt, self.order.variation)
         return brief_caption(prompt, frames or self.frames, self.fps, self.size, begin_s)
 
-    def proposed(self, rows: Rows) -> Commands:
-        """The commands of a film of kind `policy`, which came back as rows.
 
-        Raises:
-            ConfigError: they leave the brief's envelope; names the bound.
-            EngineError: the rows are not the domain's.
-
-        """
-        recording, robot = self.clip.recording, self.order.robot
-        values = proposed_commands(robot, recording.states[self.begin], rows)
-        before = _before(recording, self.begin, len(self.context) - 1)
-        found = planned(values, POLICY, robot, self.order.brief.envelope, before)
-        return _joined(self.order, recording, self.begin, before, found, rows)
-
-
-def film_kind(brief: Brief, variation: Variation, robot: Robot) -> tuple[str, str]:
-    """Which kind of film a variation is, and why there is none, in words ('' if there is)."""
-    source = variation.actions
-    if source == 'expert':
-        return '', 'has no expert to ask: order policy, nominal or perturbed commands'
-    if source == POLICY:
-        domain = robot.domain
-        why = untold(robot, source)
-        if not why and domain and domain.name in WITHOUT_WIDTH:
-            why = f'domain {domain.name} has no fixed width, so no actions are proposed in it'
-        return POLICY, why
-    if source == 'recorded' and variation.family == NEW_SCENE and variation.cell:
-        return VIDEO_TO_VIDEO if set(CONTROLS) & set(brief.scene.controls) else IMAGE_TO_VIDEO, ''
-    why = untold(robot, 'planned' if variation.family in IN_TIME else source)
-    if why and source == 'recorded':
-        return IMAGE_TO_VIDEO, ''
-    return FORWARD_DYNAMICS, why
-
-
-def shot_of(order: Order) -> Shot:
+def shot_of(order: Order, tier: int = 0, most_frames: int = 0) -> Shot:
     """What is asked for; nothing is sent yet.
+
+    Args:
+        order: one candidate.
+        tier: of the film; 0 for the brief's.
+        most_frames: that are made, the given picture included; 0 for what its kind usually has.
 
     Raises:
         ConfigError: commands leave the envelope or are not known.
@@ -146,15 +114,17 @@ def shot_of(order: Order) -> Shot:
     kind, why = film_kind(order.brief, order.variation, order.robot)
     if why:
         raise PermanentError(why)
-    clip = read_clip(order)
+    order, clip = _at_tier(order, tier), read_clip(order)
     if kind == VIDEO_TO_VIDEO:
-        return _controlled(order, clip)
+        return _controlled(order, clip, most_frames)
     if kind == IMAGE_TO_VIDEO:
-        return _from_picture(order, clip)
-    return _with_actions(order, clip, kind)
+        return _from_picture(order, clip, most_frames)
+    return _with_actions(order, clip, kind, most_frames)
 
 
-def steered_shot(order: Order, recording: Recording, keyframe: int, path: Numbers) -> Shot:
+def steered_shot(
+    order: Order, recording: Recording, keyframe: int, path: Numbers, tier: int = 0
+) -> Shot:
     """One chunk under any commands (N, A), without a context but the keyframe.
 
     Raises:
@@ -164,6 +134,7 @@ def steered_shot(order: Order, recording: Recording, keyframe: int, path: Number
     why = untold(order.robot, 'planned')
     if why:
         raise ConfigError(why)
+    order = _at_tier(order, tier)
     canvas = Canvas.choose(size_of(recording), order.brief.scene.tier)
     return Shot(
         kind=FORWARD_DYNAMICS,
@@ -180,18 +151,58 @@ def steered_shot(order: Order, recording: Recording, keyframe: int, path: Number
     )
 
 
-def _with_actions(order: Order, clip: FailureClip, kind: str) -> Shot:
+def most_chunks(chunk: int, most_frames: int) -> int:
+    """Of a film with actions: as many as were asked for and are whole, one at least."""
+    return max(1, (most_frames - 1) // chunk) if most_frames else MOST_CHUNKS
+
+
+def past_commands(recording: Recording, begin: int, ticks: int) -> Numbers:
+    """(n, A) of the ticks before one of them, as far as the clip goes back."""
+    return np.asarray(recording.actions[max(0, begin - ticks) : begin], np.float64)
+
+
+def with_past(
+    order: Order,
+    recording: Recording,
+    begin: int,
+    before: Numbers,
+    found: Commands,
+    rows: Rows,
+) -> Commands:
+    """With the recorded commands of the context in front, in both units where they are known."""
+    model: Rows | None = rows
+    if len(before):
+        try:
+            past = executed_rows(order.robot, recording, begin - len(before), begin)
+            model = np.concatenate([past, rows])
+        except ConfigError:
+            model = None
+    values = np.concatenate([before, found.values])
+    return Commands(values, found.source, found.hz, found.names, model, found.violations)
+
+
+def _at_tier(order: Order, tier: int) -> Order:
+    scene = replace(order.brief.scene, tier=tier or order.brief.scene.tier)
+    return replace(order, brief=replace(order.brief, scene=scene))
+
+
+def _with_actions(order: Order, clip: FailureClip, kind: str, most_frames: int) -> Shot:
     recording, robot, begin = clip.recording, order.robot, clip.keyframe
     chunk = chunk_of(robot)
-    steps = chunk if kind == POLICY else _steps(recording, begin, chunk)
-    before = _before(recording, begin, round(CONTEXT_S * robot.clock.hz))
+    most, left = most_chunks(chunk, most_frames), len(recording) - 1 - begin
+    if kind == POLICY:
+        # Nothing of the clip is told, so it may go on for longer than that where it is asked to.
+        steps = chunk * (most if most_frames else max(1, min(most, left // chunk)))
+    else:
+        steps = _steps(left, chunk, most)
+    before = past_commands(recording, begin, round(CONTEXT_S * robot.clock.hz))
     given: dict[str, Any] = {}
     if kind == POLICY:
         width = robot.domain.width if robot.domain else 0
         proposed_commands(robot, recording.states[begin], np.zeros((1, width), np.float32))
     else:
         commands, rows, note = _told(order, recording, begin, steps)
-        commands = _joined(order, recording, begin, before, commands, rows)
+        commands = with_past(order, recording, begin, before, commands, rows)
         given = {'commands': commands, 'rows': rows, 'notes': (note,)}
     canvas = Canvas.choose(size_of(recording), order.brief.scene.tier)
     return Shot(
@@ -209,10 +220,11 @@ def _with_actions(order: Order, clip: FailureClip, kind: str) -> Shot:
     )
 
 
-def _from_picture(order: Order, clip: FailureClip) -> Shot:
-    recording, begin = clip.recording, clip.keyframe
-    frames = _whole(min(len(recording) - begin, MOST_FRAMES))
-    canvas = Canvas.choose(size_of(recording), order.brief.scene.tier)
+def _from_picture(order: Order, clip: FailureClip, most_frames: int) -> Shot:
+    recording, begin, tier = clip.recording, clip.keyframe, order.brief.scene.tier
+    most = min(most_frames or MOST_FRAMES, LONGEST.get(tier, 200))
+    frames = _whole(min(len(recording) - begin, most))
+    canvas = Canvas.choose(size_of(recording), tier)
     notes: tuple[str, ...] = (
         'words alone say what happens: no commands were told, and none belong to the film',
     )
@@ -233,10 +245,10 @@ def _from_picture(order: Order, clip: FailureClip) -> Shot:
     )
 
 
-def _controlled(order: Order, clip: FailureClip) -> Shot:
+def _controlled(order: Order, clip: FailureClip, most_frames: int) -> Shot:
     """The clip's stretch round its onset; the commands of then, since it keeps the motion."""
     recording, scene = clip.recording, order.brief.scene
-    frames = _whole(min(len(recording), MOST_CONTROLLED))
+    frames = _whole(min(len(recording), MOST_CONTROLLED, most_frames or MOST_CONTROLLED))
     onset = int(np.searchsorted(recording.times_s, clip.onset_s))
     begin = max(0, min(onset - frames // 2, len(recording) - frames))
     part = recording.part(begin, begin + frames)
@@ -284,33 +296,9 @@ def _told(
     return Commands(values, whole.source, whole.hz, whole.names), rows, note
 
 
-def _joined(
-    order: Order,
-    recording: Recording,
-    begin: int,
-    before: NDArray[np.float64],
-    found: Commands,
-    rows: Rows,
-) -> Commands:
-    """With the recorded commands of the context in front, in both units where they are known."""
-    model: Rows | None = rows
-    if len(before):
-        try:
-            past = executed_rows(order.robot, recording, begin - len(before), begin)
-            model = np.concatenate([past, rows])
-        except ConfigError:
-            model = None
-    values = np.concatenate([before, found.values])
-    return Commands(values, found.source, found.hz, found.names, model, found.violations)
-
-
-def _before(recording: Recording, begin: int, ticks: int) -> NDArray[np.float64]:
-    return np.asarray(recording.actions[max(0, begin - ticks) : begin], np.float64)
-
-
-def _steps(recording: Recording, begin: int, chunk: int) -> int:
+def _steps(left: int, chunk: int, most: int) -> int:
     """As many whole chunks as the clip goes on for, or else a part of one."""
-    left = min(len(recording) - 1 - begin, MOST_CHUNKS * chunk)
+    left = min(left, most * chunk)
     steps = left // chunk * chunk or left // LATENT_GROUP * LATENT_GROUP
     if not steps:
         raise PermanentError(

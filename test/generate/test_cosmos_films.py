@@ -114,7 +114,15 @@ def test_what_the_policy_proposes_is_held_against_the_envelope(episode, checkpoi
     maker = generator(checkpoint)
     made = maker.make(ordered(episode, POLICY))
     assert made.commands.source == 'policy'
-    assert len(made.frames) == len(made.commands.values) + 1
+    assert len(made.frames) == len(made.commands.values) + 1 == 16 + 2 * 8
+    # Beyond what the first chunk reaches, the second one is not followed.
+    reached = made.commands.values[15:23].max(0) + 1e-3
+    assert (made.commands.values[23:] > reached).any()
+    short = maker.make(ordered(episode, POLICY, envelope=replace(WIDE, high=tuple(reached))))
+    assert np.array_equal(short.commands.values, made.commands.values[:23])
+    assert np.array_equal(short.frames, made.frames[:24])
+    assert short.asked['calls'] == 2
+    assert any('ends after 1 of 2 chunks' in note for note in short.notes)
     tight = replace(WIDE, speed=(1e-3, 1e-3))
     with pytest.raises(ConfigError, match=r'policy commands are refused: gantry_\w leaves'):
         maker.make(ordered(episode, POLICY, envelope=tight))

@@ -188,16 +188,30 @@ def test_without_commands_that_can_be_told_words_go_on_from_the_keyframe(stand, 
 
 
 def test_a_policy_is_taken_at_its_word_within_the_envelope_only(stand, episode, robot_file):
-    stand.behave(reach=0.3)
+    stand.behave(reach=0.14)
     made = asked(stand, order_of(episode, robot_file, POLICY, envelope=ROOMY), robot_file)
     manifest = read_candidate(made.folder)
     assert manifest['actions']['source'] == 'policy'
-    proposed = np.load(made.folder / 'actions.npz')['robot'][-8:]
-    assert proposed == pytest.approx(np.linspace(-0.3, 0.3, 16).reshape(8, 2), abs=1e-6)
+    chunk = np.linspace(-0.14, 0.14, 16).reshape(8, 2)
+    proposed = np.load(made.folder / 'actions.npz')['robot'][15:]
+    assert proposed == pytest.approx(np.concatenate([chunk, chunk]), abs=1e-6)
+    assert len(frames(made.folder)) == 32 == len(proposed) + 16
+    assert not any('chunks' in note for note in manifest['notes'])
+    # The jump from one chunk to the next is too fast: the first is all that is followed.
+    slow = replace(ROOMY, speed=(2.0, 2.0))
+    made = asked(stand, order_of(episode, robot_file, POLICY, envelope=slow), robot_file)
+    manifest = read_candidate(made.folder)
+    assert (manifest['actions']['steps'], manifest['asked']['calls']) == (23, 2)
+    assert any(
+        'ends after 1 of 2 chunks' in note and 'leaves its speed at step 8' in note
+        for note in manifest['notes']
+    )
+    assert read_run(made.folder)['gpu_s'] == 3.0, 'what was not followed was paid for'
+    stand.behave(reach=0.3)
     tight = order_of(episode, robot_file, POLICY)
     with pytest.raises(ConfigError, match='policy commands are refused: gantry'):
         asked(stand, tight, robot_file)
-    assert len(list(iter_candidates(episode.parent))) >= 1
+    assert len(films(stand)) == 1, 'nothing more is asked for'
     assert stand.state()['jobs'] == []
     assert left(episode.parent) == []
 

@@ -139,5 +139,7 @@ class Film:
     """(T - 1, width) in model space, as given or as the policy proposes; None without actions."""
     gpu_s: float
     """From the first work on the card to the last, without loading; 0 on a processor."""
+    calls: int
+    """Chunks that were computed, one that was not followed included."""
     from_host: bool
     """Whether the tower's layers had to stay in the host's memory: slower, the same film."""

@@ -39,6 +39,8 @@ SCALED_BY = Task(FORWARD_DYNAMICS, (5, 12, 20), 16, 1, 0, 15.0)
 
 Read = Callable[[str, bool], Text]
 """A text, and whether it is a film's without actions → what the tower needs of it."""
+Follows = Callable[[Vector], bool]
+"""All rows of a policy so far, the newest chunk's last → whether that chunk is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,13 @@ class FilmMaker:
         self.from_host = from_host
         self._tower: Generation | None = None
 
-    def make(self, order: FilmOrder) -> Film:
+    def make(self, order: FilmOrder, follows: Follows | None = None) -> Film:
         """The film of an order; where the card is too small, with layers lent by the host.
+
+        Args:
+            order: what is asked for.
+            follows: of a policy, asked after each chunk; the film ends before one that it does
+                not take. Whatever it raises goes through.
 
         Raises:
             NoRoomError: it does not fit even so.
@@ -82,7 +89,7 @@ class FilmMaker:
         """
         if not self.from_host:
             try:
-                return self._film(order)
+                return self._film(order, follows)
             except torch.OutOfMemoryError:
                 if self._float8:
                     raise _no_room('take precision bf16, whose layers the host can keep') from None
@@ -91,7 +98,7 @@ class FilmMaker:
             self._texts.clear()
             torch.cuda.empty_cache()
         try:
-            return self._film(order)
+            return self._film(order, follows)
         except torch.OutOfMemoryError as error:
             raise _no_room('take tier 256 or fewer frames') from error
 
@@ -136,27 +143,32 @@ class FilmMaker:
         loop.begin(first, given, loop.draw(order.chunk_seed(index)))
         return loop
 
-    def _film(self, order: FilmOrder) -> Film:
+    def _film(self, order: FilmOrder, follows: Follows | None) -> Film:
         with torch.no_grad():
-            return self._chunk_by_chunk(order)
+            return self._chunk_by_chunk(order, follows)
 
-    def _chunk_by_chunk(self, order: FilmOrder) -> Film:
+    def _chunk_by_chunk(self, order: FilmOrder, follows: Follows | None) -> Film:
         self._ready()
-        clock = _Clock(_is_cuda(self.vae))
+        clock, calls = _Clock(_is_cuda(self.vae)), 0
         shown: list[NDArray[np.uint8]] = []
         acted: list[Vector] = []
         picture = order.picture
         for index in range(order.chunks):
             latents, rows = self._chunk(order, index, picture)
-            frames = self._decoded(latents)
-            shown.append(frames if not index else frames[1:])
+            calls += 1
             if rows is not None:
                 acted.append(rows)
+                if follows is not None and not follows(np.concatenate(acted)):
+                    acted.pop()
+                    break
+            frames = self._decoded(latents)
+            shown.append(frames if not index else frames[1:])
             picture = laid_again(frames[-1], order.canvas)
         return Film(
             np.concatenate(shown)[: order.frames],
             np.concatenate(acted)[: order.frames - 1] if acted else order.rows,
             clock.read_s(),
+            calls,
             self.from_host,
         )
 
