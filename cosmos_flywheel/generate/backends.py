@@ -44,7 +44,7 @@ class Means:
     checkpoint: str = ''
     """A folder, or OWNER/NAME[@COMMIT] in the hub's cache, for `cosmos`."""
     settings: tuple[str, ...] = ()
-    """NAME=VALUE of `cosmos`."""
+    """NAME=VALUE of `FilmSettings`, for `cosmos` and `remote`."""
 
 
 def _local(means: Means) -> Generator:
@@ -57,7 +57,8 @@ def _remote(means: Means) -> Generator:
     if not means.server:
         raise ConfigError('generator remote needs a vLLM-Omni server: give --server URL')
     server = Server(means.server, means.served, means.commit, means.allow_remote)
-    return Remote(server, robot=means.robot, guardrails=means.guardrails)
+    settings = FilmSettings.parse(means.settings, of_a_server=not means.checkpoint)
+    return Remote(server, robot=means.robot, guardrails=means.guardrails, settings=settings)
 
 
 def _cosmos(means: Means) -> Generator:

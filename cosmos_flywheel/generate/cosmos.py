@@ -101,6 +101,7 @@ class Cosmos:
             'revision': REVISION,
             'files_sha256': sha256_hex(canonical_json(file_sums(self._folder))),
             'tier': own.tier,
+            'frames': own.frames,
             'sampling': {k: own.sampling(k) for k in (FORWARD_DYNAMICS, POLICY, IMAGE_TO_VIDEO)},
             'precision': own.precision,
             'device': self._device or 'cuda',
@@ -133,16 +134,18 @@ class Cosmos:
         robot = load_robot(self._robot or brief.origin.robot)
         kind, chunk = film_kind(brief, variation, robot)[0], chunk_of(robot)
         acts = kind in (FORWARD_DYNAMICS, POLICY)
-        sampling = self._settings.sampling(kind if acts else IMAGE_TO_VIDEO)
-        canvas = Canvas.choose(brief.scene.size, self._settings.tier or brief.scene.tier)
+        own = self._settings
+        sampling = own.sampling(kind if acts else IMAGE_TO_VIDEO)
+        canvas = Canvas.choose(brief.scene.size, own.tier or brief.scene.tier)
+        steps = (own.frames or (MOST_CHUNKS * chunk + 1 if acts else MOST_FRAMES)) - 1
         once = film_s(
             self._checkpoint.dims,
             canvas.latent,
-            chunk if acts else MOST_FRAMES - 1,
+            chunk if acts else steps,
             chunk if acts else 0,
             sampling['steps'] * (1 if sampling['guidance'] == 1 else 2),
         )
-        return Price(gpu_s=once * (MOST_CHUNKS if acts else 1))
+        return Price(gpu_s=once * (max(1, steps // chunk) if acts else 1))
 
     def make(self, order: Order) -> Made:
         """Some recorded frames, and what the model makes of them.
@@ -155,7 +158,7 @@ class Cosmos:
             EngineError: a file of the checkpoint is missing or broken, or the film is not finite.
 
         """
-        shot = shot_of(self._at_tier(order))
+        shot = shot_of(order, self._settings.tier, self._settings.frames)
         if shot.kind == VIDEO_TO_VIDEO:
             raise PermanentError(_no_controls())
         asked = self._asked(shot)
@@ -175,7 +178,7 @@ class Cosmos:
         self, order: Order, recording: Recording, keyframe: int, path: Numbers
     ) -> tuple[NDArray[np.uint8], float]:
         """See `Steerable`; raises what `make` does."""
-        shot = steered_shot(self._at_tier(order), recording, keyframe, path)
+        shot = steered_shot(order, recording, keyframe, path, self._settings.tier)
         self._require_device()
         film = self._film(self._asked(shot))
         return film.frames[1:], film.gpu_s
@@ -198,11 +201,6 @@ class Cosmos:
     def _guardrail(self) -> FilmGuardrail | None:
         """Loaded where it is asked for."""
         return FilmGuardrail(self._device) if self._settings.guardrail == 'on' else None
-
-    def _at_tier(self, order: Order) -> Order:
-        tier = self._settings.tier or order.brief.scene.tier
-        scene = replace(order.brief.scene, tier=tier)
-        return replace(order, brief=replace(order.brief, scene=scene))
 
     def _asked(self, shot: Shot) -> FilmOrder:
         sampling = self._settings.sampling(shot.kind)

@@ -39,11 +39,12 @@ from cosmos_flywheel.engines.remote.patience import Patience
 from cosmos_flywheel.engines.remote.proof import positive_control
 from cosmos_flywheel.engines.remote.server import Server
 from cosmos_flywheel.engines.remote.video import film_of, forget, journal_of, run
-from cosmos_flywheel.engines.remote.video_job import CONTROLLED, SAMPLING, Control, VideoJob
+from cosmos_flywheel.engines.remote.video_job import Control, VideoJob
 from cosmos_flywheel.generate.actions import Numbers
 from cosmos_flywheel.generate.base import Guardrail, Made, Order
 from cosmos_flywheel.generate.conditions import AXES_OF_EVENTS, EVERY_AXIS, Rows
 from cosmos_flywheel.generate.film_kind import VIDEO_TO_VIDEO, film_kind
+from cosmos_flywheel.generate.film_settings import SAMPLED, FilmSettings
 from cosmos_flywheel.generate.leftovers import GENERATING, unwanted
 from cosmos_flywheel.generate.make import order_id
 from cosmos_flywheel.generate.proposal import Proposal
@@ -55,8 +56,6 @@ from cosmos_flywheel.video.encode import encode_webm
 
 REVISION = 2
 """Counts up whenever equal orders are asked of the server in another way."""
-SAMPLED: Mapping[str, Mapping[str, Any]] = {**SAMPLING, VIDEO_TO_VIDEO: CONTROLLED}
-"""By kind of film; one made of a film follows a control here."""
 PATIENCE = Patience(tries=3)
 """A server that stays away is left to the queue, which asks again for days."""
 
@@ -82,6 +81,7 @@ class Remote:
         server: who is asked, for which model.
         robot: a robot or a robot file that goes before the brief's.
         guardrails: whether the server is asked to let its guardrails look.
+        settings: how it is asked.
 
     """
 
@@ -91,12 +91,22 @@ class Remote:
     """The same seed gives another film on another build or card of the server."""
     axes: Mapping[str, Collection[str]] = EVERY_AXIS
 
-    def __init__(self, server: Server, *, robot: str = '', guardrails: bool = True) -> None:
+    def __init__(
+        self,
+        server: Server,
+        *,
+        robot: str = '',
+        guardrails: bool = True,
+        settings: FilmSettings | None = None,
+    ) -> None:
+        own = self._settings = settings or FilmSettings()
         self.model: tuple[str, str | None] = (server.model, server.commit or None)
         self.parameters: Mapping[str, Any] = {
             'revision': REVISION,
             'guardrails': guardrails,
-            'sampling': {kind: dict(numbers) for kind, numbers in SAMPLED.items()},
+            'tier': own.tier,
+            'frames': own.frames,
+            'sampling': {kind: own.sampling(kind) for kind in SAMPLED},
         }
         self._robot = robot
         self._guardrails = guardrails
@@ -130,7 +140,7 @@ class Remote:
             EngineError: no film, or a wrong one.
 
         """
-        shot = shot_of(order)
+        shot = shot_of(order, self._settings.tier, self._settings.frames)
         folder = order.episode.parent / GENERATING / order_id(order, self)
         self._prove(folder.parent)
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +168,7 @@ class Remote:
         self, order: Order, recording: Recording, keyframe: int, path: Numbers
     ) -> tuple[NDArray[np.uint8], float]:
         """See `Steerable`; raises what `make` does."""
-        shot = steered_shot(order, recording, keyframe, path)
+        shot = steered_shot(order, recording, keyframe, path, self._settings.tier)
         out = order.episode.parent / GENERATING
         self._prove(out)
         out.mkdir(exist_ok=True)
@@ -243,7 +253,7 @@ class Remote:
             seed=order.seed + at,
             negative_prompt=order.brief.prompt.negative,
             guardrails=self._guardrails,
-            **SAMPLED[shot.kind],
+            **self._settings.sampling(shot.kind),
             **given_of_kind,
         )
 
@@ -302,7 +312,7 @@ class Remote:
             'control': shot.control and shot.control[0],
             'control_guidance': VideoJob.control_guidance if shot.control else None,
             'crf': VideoJob.crf,
-            **SAMPLED[shot.kind],
+            **self._settings.sampling(shot.kind),
         }
 
     def _clear(self, folder: Path) -> None:

@@ -151,11 +151,6 @@ def steered_shot(
     )
 
 
-def most_chunks(chunk: int, most_frames: int) -> int:
-    """Of a film with actions: as many as were asked for and are whole, one at least."""
-    return max(1, (most_frames - 1) // chunk) if most_frames else MOST_CHUNKS
-
-
 def past_commands(recording: Recording, begin: int, ticks: int) -> Numbers:
     """(n, A) of the ticks before one of them, as far as the clip goes back."""
     return np.asarray(recording.actions[max(0, begin - ticks) : begin], np.float64)
@@ -189,12 +184,15 @@ def _at_tier(order: Order, tier: int) -> Order:
 def _with_actions(order: Order, clip: FailureClip, kind: str, most_frames: int) -> Shot:
     recording, robot, begin = clip.recording, order.robot, clip.keyframe
     chunk = chunk_of(robot)
-    most, left = most_chunks(chunk, most_frames), len(recording) - 1 - begin
+    most, left = (
+        most_frames - 1 if most_frames else MOST_CHUNKS * chunk,
+        len(recording) - 1 - begin,
+    )
     if kind == POLICY:
         # Nothing of the clip is told, so it may go on for longer than that where it is asked to.
-        steps = chunk * (most if most_frames else max(1, min(most, left // chunk)))
+        steps = chunk * max(1, (most if most_frames else min(most, left)) // chunk)
     else:
-        steps = _steps(left, chunk, most)
+        steps = _steps(min(left, most), chunk)
     before = past_commands(recording, begin, round(CONTEXT_S * robot.clock.hz))
     given: dict[str, Any] = {}
     if kind == POLICY:
@@ -296,9 +294,8 @@ def _told(
     return Commands(values, whole.source, whole.hz, whole.names), rows, note
 
 
-def _steps(left: int, chunk: int, most: int) -> int:
+def _steps(left: int, chunk: int) -> int:
     """As many whole chunks as the clip goes on for, or else a part of one."""
-    left = min(left, most * chunk)
     steps = left // chunk * chunk or left // LATENT_GROUP * LATENT_GROUP
     if not steps:
         raise PermanentError(

@@ -279,6 +279,8 @@ def test_cells_that_it_cannot_make_are_refused_by_name(episode, checkpoint):
 def test_what_a_candidate_will_cost_is_known_beforehand(episode, checkpoint):
     maker, brief = generator(checkpoint), ordered(episode, FD).brief
     assert 0 < maker.estimate(brief, FD).gpu_s < 1
+    less = generator(checkpoint, frames=17).estimate(brief, POLICY)
+    assert less.gpu_s == pytest.approx(maker.estimate(brief, POLICY).gpu_s / 2)
     nano = SIZES['nano']
     # 189 frames at 480: 60 s of an H200 in NVIDIA's table; a chunk of 16: 1.77 s in ours.
     assert film_s(nano, (30, 52), 188, 0, 70) == pytest.approx(60, rel=0.1)
@@ -293,3 +295,7 @@ def test_settings_are_read_from_words_and_refused_by_name():
         FilmSettings.parse(('on_no_gpu=maybe',))
     with pytest.raises(EngineError, match='steps is 999'):
         FilmSettings.parse(('steps=999',))
+    with pytest.raises(EngineError, match='frames is 3; give 5 to 401'):
+        FilmSettings.parse(('frames=3',))
+    with pytest.raises(EngineError, match='precision=fp8 is of backend cosmos'):
+        find_backend('remote', Means(server='http://127.0.0.1:1', settings=('precision=fp8',)))

@@ -33,7 +33,7 @@ from cosmos_flywheel.generate.backends import Means, find_backend
 from cosmos_flywheel.generate.base import Order
 from cosmos_flywheel.generate.clip import read_clip
 from cosmos_flywheel.generate.leftovers import FRESH_S, GENERATING
-from cosmos_flywheel.generate.make import Candidate, make_candidate
+from cosmos_flywheel.generate.make import Candidate, make_candidate, order_id
 from cosmos_flywheel.generate.order_work import OrderWork, job_order
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.remote import Remote
@@ -140,6 +140,28 @@ def test_recorded_commands_become_a_film_chunk_by_chunk(stand, episode, robot_fi
     assert read_run(made.folder)['gpu_s'] == 3.0  # as the server says, of two films
     assert stand.state()['jobs'] == []
     assert left(episode.parent) == []
+
+
+def test_how_a_film_is_asked_for_is_told_to_the_server_and_part_of_the_candidate(
+    stand, episode, robot_file
+):
+    words = ('tier=480', 'steps=12', 'guidance=2.5', 'shift=5', 'frames=29')
+    means = Means(robot=robot_file, server=stand.endpoint, settings=words)
+    generator = find_backend('remote', means)
+    made = make_candidate(
+        episode.parent, order_of(episode, robot_file, POLICY, envelope=ROOMY), generator
+    )
+    told = films(stand)
+    assert [(f['num_inference_steps'], f['guidance_scale'], f['flow_shift']) for f in told] == [
+        (12, 2.5, 5.0)
+    ] * 3, 'three chunks of eight, though the clip ends after two'
+    manifest = read_candidate(made.folder)
+    assert (manifest['parameters']['tier'], manifest['parameters']['frames']) == (480, 29)
+    assert manifest['parameters']['sampling']['policy']['steps'] == 12
+    assert manifest['video']['frames'] == 16 + 3 * 8
+    other = find_backend('remote', replace(means, settings=words[:-1]))
+    order = order_of(episode, robot_file, POLICY, envelope=ROOMY)
+    assert order_id(order, other) != made.id
 
 
 def test_any_commands_can_be_asked_for_without_making_a_candidate(stand, episode, robot_file):
