@@ -7,17 +7,23 @@ the guardrail is switched on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import ConfigError, EngineError, NotNowError, PermanentError
+from cosmos_flywheel.core.errors import (
+    ConfigError,
+    EngineError,
+    FlywheelError,
+    NotNowError,
+    PermanentError,
+)
 from cosmos_flywheel.core.job import Price
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.core.variation import Variation
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
     from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
     from cosmos_flywheel.engines.cosmos.film_maker import Follows
 
+Result = TypeVar('Result')
 REVISION = 2
 """Counts up whenever equal orders get other films."""
 
@@ -76,6 +83,7 @@ class Cosmos:
         self, checkpoint: str, settings: FilmSettings | None = None, *, robot: str = ''
     ) -> None:
         self._robot = robot
+        self._guardrails: dict[str, FilmGuardrail] = {}
         self._settings = settings or FilmSettings()
         self._folder = find_checkpoint(checkpoint)
         self._commit = self._folder.resolve().name
@@ -121,7 +129,7 @@ class Cosmos:
         if not self._device and self._settings.on_no_gpu == 'refuse':
             raise EngineError(_no_gpu())
         if self._device:
-            _ = self._guardrail  # which says what is missing
+            self._guardrail(self._device)  # which says what is missing
 
     def refusal(self, brief: Brief, variation: Variation) -> str:
         """It needs commands that the robot's Cosmos domain can tell, or a film without any."""
@@ -158,35 +166,54 @@ class Cosmos:
             EngineError: a file of the checkpoint is missing or broken, or the film is not finite.
 
         """
-        shot = shot_of(order, self._settings.tier, self._settings.frames)
-        if shot.kind == VIDEO_TO_VIDEO:
-            raise PermanentError(_no_controls())
-        asked = self._asked(shot)
-        self._require_device()
-        if self._guardrail is not None:
-            try:
-                self._guardrail.check_words(asked.captions[0])
-            except BlockedFilmError as error:
-                raise PermanentError(str(error)) from error
-        proposal = Proposal(shot) if shot.kind == POLICY else None
-        film = self._film(asked, None if proposal is None else proposal.follows)
-        if proposal is not None:
-            shot = replace(shot, commands=proposal.commands, notes=proposal.notes)
-        return self._made(order, shot, asked, film)
+        return self._with_room(lambda device: self._make(order, device))
 
     def steered(
         self, order: Order, recording: Recording, keyframe: int, path: Numbers
     ) -> tuple[NDArray[np.uint8], float]:
         """See `Steerable`; raises what `make` does."""
         shot = steered_shot(order, recording, keyframe, path, self._settings.tier)
-        self._require_device()
-        film = self._film(self._asked(shot))
+        film = self._with_room(lambda device: self._film(self._asked(shot), device))
         return film.frames[1:], film.gpu_s
 
-    def _require_device(self) -> None:
-        if not self._device:
-            kind = NotNowError if self._settings.on_no_gpu == 'wait' else EngineError
-            raise kind(_no_gpu())
+    def _make(self, order: Order, device: str) -> Made:
+        shot = shot_of(order, self._settings.tier, self._settings.frames)
+        if shot.kind == VIDEO_TO_VIDEO:
+            raise PermanentError(_no_controls())
+        asked = self._asked(shot)
+        if not device:
+            raise self._absent(_no_gpu())
+        guardrail = self._guardrail(device)
+        if guardrail is not None:
+            try:
+                guardrail.check_words(asked.captions[0])
+            except BlockedFilmError as error:
+                raise PermanentError(str(error)) from error
+        proposal = Proposal(shot) if shot.kind == POLICY else None
+        film = self._film(asked, device, None if proposal is None else proposal.follows)
+        if proposal is not None:
+            shot = replace(shot, commands=proposal.commands, notes=proposal.notes)
+        return self._made(shot, asked, film, device, guardrail)
+
+    def _with_room(self, work: Callable[[str], Result]) -> Result:
+        """What comes of work on the device; without room there, of what `on_no_gpu` says."""
+        try:
+            return work(self._device)
+        except NoRoomError as error:
+            why = str(error)
+        # Outside of the handler, which holds on to what the film had taken: whoever else uses the
+        # card may have it until then.
+        from cosmos_flywheel.engines.cosmos.film_opened import close
+
+        self._guardrails.clear()
+        close()
+        if self._settings.on_no_gpu == 'cpu':
+            return work('cpu')
+        raise self._absent(why)
+
+    def _absent(self, why: str) -> FlywheelError:
+        """That there is no card, or no room on it."""
+        return (NotNowError if self._settings.on_no_gpu == 'wait' else PermanentError)(why)
 
     @property
     def _device(self) -> str:
@@ -197,10 +224,13 @@ class Cosmos:
             return 'cuda'
         return 'cpu' if self._settings.on_no_gpu == 'cpu' else ''
 
-    @cached_property
-    def _guardrail(self) -> FilmGuardrail | None:
-        """Loaded where it is asked for."""
-        return FilmGuardrail(self._device) if self._settings.guardrail == 'on' else None
+    def _guardrail(self, device: str) -> FilmGuardrail | None:
+        """Loaded where it is asked for, once."""
+        if self._settings.guardrail == 'off':
+            return None
+        if device not in self._guardrails:
+            self._guardrails[device] = FilmGuardrail(device)
+        return self._guardrails[device]
 
     def _asked(self, shot: Shot) -> FilmOrder:
         sampling = self._settings.sampling(shot.kind)
@@ -240,24 +270,27 @@ class Cosmos:
             rows=shot.rows,
         )
 
-    def _film(self, asked: FilmOrder, follows: Follows | None = None) -> Film:
-        from cosmos_flywheel.engines.cosmos.film_opened import close, maker_of
+    def _film(self, asked: FilmOrder, device: str, follows: Follows | None = None) -> Film:
+        from cosmos_flywheel.engines.cosmos.film_opened import maker_of
 
-        maker = maker_of(self._folder, self._commit, self._settings.precision, self._device)
-        try:
-            return maker.make(asked, follows)
-        except NoRoomError as error:
-            close()  # whoever else uses the card may have what is left until then
-            if self._settings.on_no_gpu == 'wait':
-                raise NotNowError(str(error)) from error
-            raise
+        if not device:
+            raise self._absent(_no_gpu())
+        maker = maker_of(self._folder, self._commit, self._settings.precision, device)
+        return maker.make(asked, follows)
 
-    def _made(self, order: Order, shot: Shot, asked: FilmOrder, film: Film) -> Made:
+    def _made(
+        self,
+        shot: Shot,
+        asked: FilmOrder,
+        film: Film,
+        device: str,
+        guardrail: FilmGuardrail | None,
+    ) -> Made:
         frames, changed = film.frames[1:], None
-        is_on = self._guardrail is not None
-        if self._guardrail is not None:
+        is_on = guardrail is not None
+        if guardrail is not None:
             try:
-                frames, changed = self._guardrail.check_film(frames)
+                frames, changed = guardrail.check_film(frames)
             except BlockedFilmError as error:
                 raise ConfigError(str(error)) from error
         return Made(
@@ -266,7 +299,7 @@ class Cosmos:
             commands=shot.commands,
             onset_s=shot.onset_s,
             begins_step=len(shot.context),
-            notes=(*_notes(order.variation, self._device), *shot.notes),
+            notes=(*self._notes(shot.order.variation, device), *shot.notes),
             gpu_s=film.gpu_s,
             guardrail=Guardrail(is_on, is_on, False if is_on else None, changed),
             asked={
@@ -282,8 +315,20 @@ class Cosmos:
                 'guidance': asked.guidance,
                 'shift': asked.shift,
                 'domain_id': asked.domain if asked.acts else None,
+                'device': device,
             },
         )
+
+    def _notes(self, variation: Variation, device: str) -> Iterator[str]:
+        import torch
+
+        yield 'generated: what a world model makes of it; nobody has looked at it yet'
+        if device == 'cuda':
+            yield f'computed by a {torch.cuda.get_device_name()}: another card gives other bits'
+        elif device != self.parameters['device']:
+            yield 'computed by a processor, for the card had no room for it'
+        if variation.cell:
+            yield 'cell: told to the model in words; whether it heeded them is not known'
 
 
 def _opened(folder: Any, commit: str) -> Checkpoint:
@@ -310,13 +355,3 @@ def _no_controls() -> str:
         'follows no edges, depth or blur: the published pipelines that it is held against have '
         'none; ask a server of vLLM-Omni (backend remote)'
     )
-
-
-def _notes(variation: Variation, device: str) -> Iterator[str]:
-    import torch
-
-    yield 'generated: what a world model makes of it; nobody has looked at it yet'
-    if device == 'cuda':
-        yield f'computed by a {torch.cuda.get_device_name()}: another card gives other bits'
-    if variation.cell:
-        yield 'cell: told to the model in words; whether it heeded them is not known'

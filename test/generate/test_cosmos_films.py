@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import sys
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -186,18 +187,65 @@ def test_without_a_card_a_job_waits_or_is_refused_as_configured(episode, checkpo
         generator(checkpoint, on_no_gpu='refuse').check()
 
 
-def test_without_room_on_the_card_a_job_waits(episode, checkpoint, monkeypatch):
-    def full(*_):
-        raise torch.OutOfMemoryError
+@pytest.mark.parametrize(
+    ('on_no_gpu', 'error'), [('wait', NotNowError), ('refuse', PermanentError), ('cpu', None)]
+)
+def test_without_room_on_the_card_in_mid_film_it_is_freed_and_what_is_configured_done(
+    episode, checkpoint, monkeypatch, on_no_gpu, error
+):
+    order, plain = ordered(episode, FD), generator(checkpoint)
+    begun, opened, freed = film_maker.FilmMaker.begun, film_opened.maker_of, film_opened.close
+    devices, held = [], []
 
-    monkeypatch.setattr(film_maker.FilmMaker, 'begun', full)
-    opened = film_opened.maker_of(checkpoint, COMMIT, 'fp32', 'cpu')
-    maker = generator(checkpoint, on_no_gpu='wait')
+    def maker_of(folder, commit, precision, device):
+        devices.append(device)
+        return opened(folder, commit, precision, 'cpu')
+
+    def crowded(self, asked, index, picture):
+        loop = begun(self, asked, index, picture)
+        if devices[-1:] == ['cuda'] and index == 1:
+            held.append(weakref.ref(loop))
+            raise torch.OutOfMemoryError
+        return loop
+
+    def close():
+        assert not any(one() for one in held), 'what the film had taken is free by then'
+        freed()
+
+    if error is None:
+        expected = plain.make(order).frames
+    monkeypatch.setattr(film_maker.FilmMaker, 'begun', crowded)
+    monkeypatch.setattr(film_opened, 'maker_of', maker_of)
+    monkeypatch.setattr(film_opened, 'close', close)
     monkeypatch.setattr(Cosmos, '_device', 'cuda')
-    monkeypatch.setattr(film_opened, 'maker_of', lambda *_: opened)
-    with pytest.raises(NotNowError, match='not enough memory for this film'):
-        maker.make(ordered(episode, FD))
+    maker = generator(checkpoint, on_no_gpu=on_no_gpu)
+    if error is None:
+        made = maker.make(order)
+        assert len(held) == 2, 'with layers on the card, then with layers of the host'
+        assert np.array_equal(made.frames, expected)
+        assert (devices, made.asked['device']) == (['cuda', 'cpu'], 'cpu')
+        assert any('the card had no room' in note for note in made.notes)
+        return
+    with pytest.raises(error, match='not enough memory for this film'):
+        maker.make(order)
     assert not film_opened._open, 'others may have the card until then'
+
+
+@pytest.mark.parametrize(
+    ('words', 'error'),
+    [('CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate', NotNowError), ('a', RuntimeError)],
+)
+def test_without_room_for_the_model_itself_a_job_waits(
+    episode, checkpoint, monkeypatch, words, error
+):
+    def full(*_):
+        raise RuntimeError(f'CUDA error: {words}')
+
+    film_opened.close()
+    monkeypatch.setattr(film_opened, '_opened', full)
+    monkeypatch.setattr(Cosmos, '_device', 'cuda')
+    with pytest.raises(error, match='not enough memory' if error is NotNowError else 'CUDA'):
+        generator(checkpoint, on_no_gpu='wait').make(ordered(episode, FD))
 
 
 def test_a_guardrail_blocks_and_changes_only_where_it_is_asked_for(
@@ -216,6 +264,8 @@ def test_a_guardrail_blocks_and_changes_only_where_it_is_asked_for(
             return said['words']
 
         def check_video_safety(self, frames):
+            if said.get('full'):
+                raise torch.OutOfMemoryError
             return np.concatenate([frames[:2] // 2, frames[2:]]) if said['film'] else None
 
     module = SimpleNamespace(CosmosSafetyChecker=Checker)
@@ -227,6 +277,10 @@ def test_a_guardrail_blocks_and_changes_only_where_it_is_asked_for(
         said[what] = False
         with pytest.raises(error, match='the guardrail stopped the'):
             maker.make(order)
+    said |= {'words': True, 'full': True}
+    monkeypatch.setattr(Cosmos, '_device', 'cpu')
+    with pytest.raises(NotNowError, match='for the guardrail beside the model'):
+        generator(checkpoint, guardrail='on', on_no_gpu='wait').make(order)
 
 
 def test_a_checkpoint_of_the_cache_is_found_without_a_network(checkpoint, tmp_path):

@@ -26,6 +26,7 @@ from cosmos_flywheel.engines.cosmos.film import Film, FilmOrder, NoRoomError
 from cosmos_flywheel.engines.cosmos.generation import Generation
 from cosmos_flywheel.engines.cosmos.host_layers import HostLayers
 from cosmos_flywheel.engines.cosmos.loop import Loop, Task
+from cosmos_flywheel.engines.cosmos.memory import is_out_of_memory
 from cosmos_flywheel.engines.cosmos.prefill import Text
 from cosmos_flywheel.engines.cosmos.sampler import make_schedule
 from cosmos_flywheel.engines.cosmos.vae import Stream, Vae, grey_levels
@@ -90,17 +91,21 @@ class FilmMaker:
         if not self.from_host:
             try:
                 return self._film(order, follows)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 if self._float8:
-                    raise _no_room('take precision bf16, whose layers the host can keep') from None
+                    raise no_room('take precision bf16, whose layers the host can keep') from None
             # Outside of the handler, which holds on to what the film had taken.
             self._tower, self.from_host = None, True
             self._texts.clear()
             torch.cuda.empty_cache()
         try:
             return self._film(order, follows)
-        except torch.OutOfMemoryError as error:
-            raise _no_room('take tier 256 or fewer frames') from error
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise no_room('take tier 256 or fewer frames') from error
 
     @property
     def dims(self) -> Dims:
@@ -242,7 +247,8 @@ def _is_cuda(vae: Vae) -> bool:
     return bool(vae.tensors['encoder.conv_in.weight'].is_cuda)
 
 
-def _no_room(remedy: str) -> NoRoomError:
+def no_room(remedy: str) -> NoRoomError:
+    """In words with a remedy."""
     left, whole = torch.cuda.mem_get_info() if torch.cuda.is_available() else (0, 0)
     return NoRoomError(
         f'the GPU has not enough memory for this film ({left / 1e9:.1f} of {whole / 1e9:.1f} GB '

@@ -9,7 +9,8 @@ import torch
 
 from cosmos_flywheel.engines.cosmos.caption import token_ids
 from cosmos_flywheel.engines.cosmos.checkpoint import Checkpoint
-from cosmos_flywheel.engines.cosmos.film_maker import FilmMaker, FilmParts
+from cosmos_flywheel.engines.cosmos.film_maker import FilmMaker, FilmParts, no_room
+from cosmos_flywheel.engines.cosmos.memory import is_out_of_memory
 from cosmos_flywheel.engines.cosmos.prefill import Text
 from cosmos_flywheel.engines.cosmos.sums import cache_folder
 from cosmos_flywheel.engines.cosmos.text_shelf import prompt_text
@@ -28,13 +29,19 @@ def maker_of(folder: Path, commit: str, precision: str, device: str) -> FilmMake
         device: `cuda` or `cpu`.
 
     Raises:
+        NoRoomError: the card has no room for what every film needs.
         EngineError: a file is missing, broken or of another model.
 
     """
     key = folder.resolve(), commit, precision, device
     if key not in _open:
         close()
-        _open[key] = _opened(*key)
+        try:
+            _open[key] = _opened(*key)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise no_room('take a smaller model') from error
     return _open[key]
 
 

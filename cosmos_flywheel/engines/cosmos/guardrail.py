@@ -6,12 +6,15 @@ It looks at the words before a film is made, and at the film afterwards, whose f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.engines.cosmos.film import NoRoomError
 
 
 class BlockedFilmError(EngineError):
@@ -25,6 +28,7 @@ class FilmGuardrail:
         device: where it looks: `cuda` or `cpu`.
 
     Raises:
+        NoRoomError: the card has no room for it beside the model.
         EngineError: the package or its weights are not on this machine.
 
     """
@@ -38,8 +42,11 @@ class FilmGuardrail:
                 'guardrail=off'
             ) from error
         try:
-            self._checker: Any = CosmosSafetyChecker()
-            self._checker.to(device)
+            with _room():
+                self._checker: Any = CosmosSafetyChecker()
+                self._checker.to(device)
+        except NoRoomError:
+            raise
         except Exception as error:  # whatever its loaders raise without access or network
             raise EngineError(
                 f'the weights of the guardrail cannot be loaded ({type(error).__name__}: '
@@ -49,7 +56,9 @@ class FilmGuardrail:
 
     def check_words(self, words: str) -> None:
         """Raise BlockedFilmError unless a text passes."""
-        if not self._checker.check_text_safety(words):
+        with _room():
+            passes = self._checker.check_text_safety(words)
+        if not passes:
             raise BlockedFilmError(
                 'the guardrail stopped the prompt; word the brief otherwise, or leave '
                 'guardrail=off'
@@ -62,10 +71,26 @@ class FilmGuardrail:
             BlockedFilmError: it may not be shown at all.
 
         """
-        found = self._checker.check_video_safety(frames)
+        with _room():
+            found = self._checker.check_video_safety(frames)
         if found is None:
             raise BlockedFilmError(
                 'the guardrail stopped the film; look at the brief, or leave guardrail=off'
             )
         shown = np.asarray(found, np.uint8)
         return shown, int((shown != frames).any((1, 2, 3)).sum())
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    from cosmos_flywheel.engines.cosmos.memory import is_out_of_memory
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise NoRoomError(
+            'the GPU has not enough memory for the guardrail beside the model; leave '
+            'guardrail=off, or end what else uses the card'
+        ) from error

@@ -13,12 +13,21 @@ from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.engines.cosmos.model import CosmosModel
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a card's memory is used up, as torch's allocator or a library of CUDA says it."""
+    words = str(error)
+    said = 'out of memory' in words or 'STATUS_ALLOC_FAILED' in words
+    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and said)
+
+
 @contextmanager
 def enough_memory(what: str, model: CosmosModel) -> Iterator[None]:
     """Turn what torch says when memory is used up into words with a remedy."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         free = ''
         if torch.cuda.is_available():
             left, whole = torch.cuda.mem_get_info()
