@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a failure before anyone interprets it: its manifest, its task, its motion."""
+"""What is known of a failure before anyone interprets it: its manifest, task, motion, pictures."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Motion:
     """Units a second."""
     command: Mapping[str, float] = field(default_factory=dict)
     command_rate: Mapping[str, float] = field(default_factory=dict)
+    command_most: Mapping[str, float] = field(default_factory=dict)
+    """The largest size of the whole clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,18 @@ class Facts:
     firings: tuple[str, ...]
     """Details of the triggers that fired."""
     motion: Motion = Motion()
+    sight: Mapping[str, float] = field(default_factory=dict)
+    """What the pictures around the onset show (`core/sight.py`), by sign."""
     reason: str = ''
     """What a person gave as the reason of the label."""
 
 
-def facts_of(manifest: Mapping[str, Any], motion: Motion = Motion(), reason: str = '') -> Facts:
+def facts_of(
+    manifest: Mapping[str, Any],
+    motion: Motion = Motion(),
+    sight: Mapping[str, float] | None = None,
+    reason: str = '',
+) -> Facts:
     """Read a manifest (`episode-v1`); nothing else is looked at."""
     channels = manifest['channels']
     return Facts(
@@ -61,6 +70,7 @@ def facts_of(manifest: Mapping[str, Any], motion: Motion = Motion(), reason: str
         },
         firings=tuple(firing.get('detail', '') for firing in manifest.get('firings', ())),
         motion=motion,
+        sight=sight or {},
         reason=reason,
     )
 
@@ -88,6 +98,7 @@ def motion_at(
         state_rate=_rates(states, before, at, span_s),
         command=_known(commands[0], commands[1][at]),
         command_rate=_rates(commands, before, at, span_s),
+        command_most=_known(commands[0], np.fmax.reduce(np.abs(commands[1]), axis=0)),
     )
 
 

@@ -7,7 +7,7 @@ A pack is data (`pack-v1`); `config/packs/embodied_robot.yaml` explains each key
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cosmos_flywheel.core.brief import ACTION_SOURCES, EFFECTS, FAMILIES, Family, Normality
@@ -17,6 +17,7 @@ from cosmos_flywheel.core.rules import KEYS as RULE_KEYS
 from cosmos_flywheel.core.rules import Rule, has_word
 from cosmos_flywheel.core.said import slots
 from cosmos_flywheel.core.settings import Section, nearest
+from cosmos_flywheel.core.task_text import alternatives, named
 
 SCHEMA = 'pack-v1'
 DATA_DOMAINS = (
@@ -35,6 +36,15 @@ THIRDS = {'top': 0, 'middle': 1, 'bottom': 2, 'left': 0, 'centre': 1, 'right': 2
 MARGIN = 1 / 6
 """Of the picture, on each side of a third that was named."""
 WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """By which one of several tasks in one text is known to be under way."""
+
+    words: tuple[str, ...]
+    """Of the text of that task."""
+    rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,10 @@ class Reading:
 
     cause: Cause
     object: str
+    thing: str
+    """What the task is about, whatever it happened to; '' where that is not known."""
+    task: str
+    """The text of it, or of the one that is under way where there are several."""
     phase: str
     evidence: tuple[str, ...]
     said_by: str
@@ -117,7 +131,8 @@ class Pack:
     robot: str
     """What the robot is called in a prompt."""
     objects: Mapping[str, str]
-    """By a word of the task, what it is called; the first that stands in the task counts."""
+    """By a word of the task, what it is called."""
+    tasks: tuple[Clue, ...]
     phases: tuple[Phase, ...]
     causes: tuple[Cause, ...]
     """The first that holds counts; the last one is `unknown` and always holds."""
@@ -155,29 +170,50 @@ class Pack:
 
     def read(self, facts: Facts) -> Reading:
         """Name the cause, what it happened to, and what was being done."""
-        phase = next((p.name for p in self.phases if p.rule.holds(facts)), '')
-        thing = self.object_of(facts.task)
-        named = next((c for c in self.causes if has_word(facts.reason, c.words)), None)
-        if named is not None:
-            told: tuple[str, ...] = ('the reason of the label names it',)
-            return Reading(named, self._thing(named, thing), phase, told, 'person')
+        facts = replace(facts, task=self.task_of(facts))
+        told = next((c for c in self.causes if has_word(facts.reason, c.words)), None)
+        if told is not None:
+            return self._reading(told, facts, ('the reason of the label names it',), 'person')
         for cause in self.causes:
             rule = next((rule for rule in cause.rules if rule.holds(facts)), None)
             if rule is not None:
-                return Reading(
-                    cause, self._thing(cause, thing), phase, rule.told(facts), 'channels'
-                )
+                return self._reading(cause, facts, rule.told(facts), 'channels')
         raise ConfigError(f'pack {self.name}: no cause holds; end with {UNKNOWN}')
 
-    def object_of(self, task: str) -> str:
-        """What a task is about, in the pack's own words; '' where none of them stands in it."""
-        for word, name in self.objects.items():
-            if has_word(task, (word,)):
-                return name
-        return ''
+    def task_of(self, facts: Facts) -> str:
+        """Of several tasks in one text the one that is under way; all where nothing tells."""
+        parts = alternatives(facts.task)
+        for clue in self.tasks if len(parts) > 1 else ():
+            meant = [part for part in parts if has_word(part, clue.words)]
+            if len(meant) == 1 and clue.rule.holds(facts):
+                return meant[0]
+        return facts.task
 
-    def _thing(self, cause: Cause, thing: str) -> str:
-        return thing if cause.object == 'task' else cause.object
+    def object_of(self, task: str) -> str:
+        """What a task handles, in the pack's own words, never where it is put or what with.
+
+        Several with `or` between them where the task handles several; '' where it handles
+        something that the pack has no word for.
+        """
+        found = named(task, tuple(self.objects))
+        words = found.handled
+        if not words and not found.is_other and len(found.placed) == 1:
+            words = found.placed  # push against the box
+        return ' or '.join(dict.fromkeys(self.objects[word] for word in words))
+
+    def _reading(
+        self, cause: Cause, facts: Facts, evidence: tuple[str, ...], said_by: str
+    ) -> Reading:
+        thing = self.object_of(facts.task)
+        return Reading(
+            cause=cause,
+            object=thing if cause.object == 'task' else cause.object,
+            thing=thing,
+            task=facts.task,
+            phase=next((p.name for p in self.phases if p.rule.holds(facts)), ''),
+            evidence=evidence,
+            said_by=said_by,
+        )
 
 
 def region_of(detail: str) -> tuple[float, float, float, float]:
@@ -195,8 +231,8 @@ def region_of(detail: str) -> tuple[float, float, float, float]:
 
 
 _KEYS = (
-    'schema', 'name', 'title', 'data_domain', 'depth', 'robots', 'robot', 'objects', 'phases',
-    'causes', 'checks', 'prompt',
+    'schema', 'name', 'title', 'data_domain', 'depth', 'robots', 'robot', 'objects', 'tasks',
+    'phases', 'causes', 'checks', 'prompt',
 )  # fmt: skip
 _CAUSE_KEYS = ('name', 'cost', 'object', 'words', 'when', 'happens', 'normal', 'families')
 _NORMAL_KEYS = ('check', 'effect', 'before_s', 'after_s', 'region', 'because')
@@ -219,7 +255,11 @@ def _pack(section: Section) -> Pack:
         depth=section.choice('depth', DEPTHS),
         robots=section.words('robots') if 'robots' in section else (),
         robot=section.text('robot'),
-        objects={str(k): str(v) for k, v in section.mapping('objects').items()},
+        objects={str(k).lower(): str(v) for k, v in section.mapping('objects').items()},
+        tasks=tuple(
+            Clue(part.words('words'), Rule.of(part.section('when', RULE_KEYS)))
+            for part in section.listed_sections('tasks', ('words', 'when'))
+        ),
         phases=tuple(
             Phase(part.text('name'), Rule.of(part.section('when', RULE_KEYS)))
             for part in section.listed_sections('phases', ('name', 'when'))

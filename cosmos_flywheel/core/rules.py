@@ -9,13 +9,15 @@ from typing import Any
 
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.facts import Facts
-from cosmos_flywheel.core.settings import Section
+from cosmos_flywheel.core.settings import Section, nearest
+from cosmos_flywheel.core.sight import SIGNS
 
 INF = float('inf')
 LISTS = ('alarmed', 'one_of', 'quiet', 'first', 'task', 'triggers')
 BOUNDS = ('ratio', 'lasts_s')
-MOTIONS = ('state', 'state_rate', 'command', 'command_rate')
-KEYS = (*LISTS, 'detail', *BOUNDS, *MOTIONS)
+MOTIONS = ('state', 'state_rate', 'command', 'command_rate', 'command_most')
+BOUNDED = (*BOUNDS, *MOTIONS, 'sight')
+KEYS = (*LISTS, 'detail', *BOUNDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,13 @@ class Rule:
     """By channel, how many times its threshold it went."""
     lasts_s: Mapping[str, Bound] = field(default_factory=dict)
     state: Mapping[str, Bound] = field(default_factory=dict)
-    """By element at the onset; the same for the three that follow."""
+    """By element at the onset; the same for the four that follow."""
     state_rate: Mapping[str, Bound] = field(default_factory=dict)
     command: Mapping[str, Bound] = field(default_factory=dict)
     command_rate: Mapping[str, Bound] = field(default_factory=dict)
+    command_most: Mapping[str, Bound] = field(default_factory=dict)
+    sight: Mapping[str, Bound] = field(default_factory=dict)
+    """By sign of the pictures around the onset."""
 
     @classmethod
     def of(cls, section: Section) -> Rule:
@@ -70,8 +75,11 @@ class Rule:
 
         """
         lists = {key: section.words(key) for key in LISTS if key in section}
-        bounds = {key: _bounds(section, key) for key in (*BOUNDS, *MOTIONS) if key in section}
+        bounds = {key: _bounds(section, key) for key in BOUNDED if key in section}
         detail = section.section('detail', section.mapping('detail'))
+        for sign in bounds.get('sight', {}):
+            if sign not in SIGNS:
+                raise section.error('sight', f'asks for {sign!r}; {nearest(sign, SIGNS)}')
         details = {name: detail.words(name) for name in section.mapping('detail')}
         made: dict[str, Any] = {**lists, **bounds, 'detail': details}
         return cls(**made)
@@ -92,6 +100,7 @@ class Rule:
             )
             and all(bound.holds(facts.ratios.get(c)) for c, bound in self.ratio.items())
             and all(bound.holds(facts.lasts_s.get(c)) for c, bound in self.lasts_s.items())
+            and all(bound.holds(facts.sight.get(sign)) for sign, bound in self.sight.items())
             and all(
                 bound.holds(getattr(motion, kind).get(name))
                 for kind in MOTIONS
@@ -123,6 +132,8 @@ def _sentences(rule: Rule, facts: Facts) -> Iterator[str]:
         yield f'{cause}{f": {where}" if where else ""}' + (
             f' ({much:.1f} times its threshold)' if much else ''
         )
+    for sign in rule.sight:
+        yield f'{SIGNS[sign]}: {facts.sight[sign]:.2f}'
     for cause in rule.quiet:
         yield f'{cause} was silent'
 

@@ -122,8 +122,9 @@ def _prompt(known: Known, pack: Pack, view_point: str, end_s: float, caption: st
     reading, onset_s = known.reading, round(known.onset_s, 3)
     values = _values(known, pack, reading)
     seen = plain(caption, 600)
-    scene = fill(pack.scene, values)
-    parts = [(0.0, onset_s, fill(pack.before, values))] if onset_s > 0 else []
+    at_work = values | {'object': reading.thing or values['object']}
+    scene = fill(pack.scene, at_work)
+    parts = [(0.0, onset_s, fill(pack.before, at_work))] if onset_s > 0 else []
     end_s = max(round(end_s, 3), onset_s)
     parts.append((onset_s, end_s, fill(reading.cause.happens, values)))
     return Prompt(
@@ -137,7 +138,7 @@ def _prompt(known: Known, pack: Pack, view_point: str, end_s: float, caption: st
 
 def _values(known: Known, pack: Pack, reading: Reading) -> dict[str, str]:
     return {
-        'task': quoted((known.manifest['task'] or '').strip().rstrip('.')) or 'that it was given',
+        'task': quoted(reading.task.strip().rstrip('.')) or 'that it was given',
         'object': reading.object or 'an object',
         'phase': reading.phase or 'unknown',
         'part': part_of(known) or 'which is not known',

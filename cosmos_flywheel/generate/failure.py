@@ -13,6 +13,7 @@ from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.facts import facts_of, motion_at
 from cosmos_flywheel.core.pack import Pack, Reading
+from cosmos_flywheel.core.sight import sight_at
 from cosmos_flywheel.core.timeline import NS
 from cosmos_flywheel.store.episodes import Manifest, read_episode
 from cosmos_flywheel.store.labels import UNTRIAGED, Label, read_labels
@@ -76,5 +77,6 @@ def read_failure(folder: Path, pack: Pack, robot: Robot) -> Known:
         (robot.action_names, clip.actions),
     )
     reason = label.reason if label and label.label != UNTRIAGED else ''
-    reading = pack.read(facts_of(manifest, motion, reason))
+    sight = sight_at(onset, clip.stamps_ns, clip.pictures)
+    reading = pack.read(facts_of(manifest, motion, sight, reason))
     return Known(folder, manifest, label, clip, onset, reading)

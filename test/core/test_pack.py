@@ -100,6 +100,33 @@ def test_a_lost_cube_and_a_stalled_joint_are_told_apart(robot_pack):
     assert (read.cause.name, read.object, read.phase) == ('object_lost', 'the cube', 'reach')
 
 
+def test_a_cover_is_told_from_a_thing_that_moved_whatever_the_threshold_was(robot_pack):
+    near = {'ratios': {'picture': 1.2}}
+    covered = robot_pack.read(facts(**near, sight={'covered': 0.4}))
+    assert (covered.cause.name, covered.object) == ('camera_occlusion', 'the camera')
+    assert 'share of the picture that something hid at once: 0.40' in covered.evidence
+    moved = robot_pack.read(facts(**near, sight={'covered': 0.02}))
+    assert (moved.cause.name, moved.object) == ('object_moved', 'the box')
+
+
+@pytest.mark.parametrize(
+    ('most', 'thing', 'phase'), [(0.0, 'the box', 'push'), (0.04, 'the cube', 'reach')]
+)
+def test_of_two_tasks_in_one_text_the_commands_tell_which(robot_pack, most, thing, phase):
+    both = 'Push the box to the mark, or put the red cube in the tray.'
+    motion = Motion(command={'gripper': most}, command_most={'gripper': most})
+    read = robot_pack.read(facts(task=both, motion=motion))
+    assert (read.object, read.phase) == (thing, phase)
+    assert read.task in both
+    assert robot_pack.read(facts(task=both)).object == 'the box or the cube'
+
+
+def test_a_task_about_something_unknown_names_no_object(robot_pack):
+    assert robot_pack.object_of('Take the lid off the box') == ''
+    assert robot_pack.object_of('Push against the box') == 'the box'
+    assert robot_pack.object_of('Stop before the box beside the cup') == ''
+
+
 def test_the_reason_of_a_label_goes_before_all_rules(robot_pack):
     read = robot_pack.read(facts(reason='somebody kicked it'))
     assert (read.cause.name, read.said_by) == ('object_moved', 'person')
@@ -132,6 +159,9 @@ def test_motion_is_that_of_the_onset_and_leaves_out_what_is_unknown():
     assert motion.state == {'a': 5.0}
     assert motion.state_rate['a'] == pytest.approx(10.0)
     assert motion.command == {}
+    gripper = np.array([0.0, np.nan, -0.5, *[0.1] * 7])[:, None]
+    motion = motion_at(0, stamps, ((), np.empty((10, 0))), (('gripper',), gripper))
+    assert motion.command_most == {'gripper': 0.5}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +199,10 @@ def test_a_window_ends_with_the_clip(robot_pack):
         (lambda d: d['causes'][0].update(happens='{ghost}'), "slot 'ghost'; .*known: task"),
         (lambda d: d['causes'][0]['normal'][0].update(check='grap'), "did you mean 'grip'"),
         (lambda d: d['causes'][0]['when'][0].update(alarmd=['x']), "did you mean 'alarmed'"),
+        (
+            lambda d: d['causes'][0]['when'][0].update(sight={'coverd': {'above': 0.1}}),
+            "did you mean 'covered'",
+        ),
         (
             lambda d: d['causes'][0]['families'][0].update(actions='perturbed'),
             'recover by luck alone',
