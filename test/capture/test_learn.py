@@ -177,3 +177,10 @@ def test_the_shipped_model_is_whole(root):
     model = LocalModel.load(root / 'demo' / 'model')
     assert model.robot == 'mujoco_push'
     assert model.fitted['ticks'] > 500
+
+
+def test_shipped_models_say_what_their_bags_could_not_teach(root):
+    models = [LocalModel.load(root / 'demo' / name) for name in ('model', 'sim_arm')]
+    gantry, arm = (model.identifiability for model in models)
+    assert gantry.tied == ()
+    assert arm.tied == (('shoulder', 'elbow', 'wrist'),), 'the script holds the hand upright'
