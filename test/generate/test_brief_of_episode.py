@@ -91,6 +91,7 @@ def test_a_covered_camera_becomes_a_brief_with_all_that_belongs_to_it(out, capsy
     assert '"Push the box over the table"' in one.prompt.actions[0][2]
     assert one.prompt.actions[0][1] == pytest.approx(one.failure.onset_s, abs=1e-3)
     assert {n.check for n in one.makes_normal} == {'object_permanence', 'blank_picture'}
+    assert 'with the box' in one.prompt.scene  # not with the camera, which the cover happened to
     assert all(n.start_s == one.failure.onset_s for n in one.makes_normal)
     manifest = json.loads((episode / 'manifest.json').read_text())
     onset_ns = manifest['window']['onset_ns']
