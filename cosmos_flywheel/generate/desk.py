@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An output folder's failures → briefs → jobs, as people judge them, and what came of the jobs.
+"""An output folder's failures → briefs → jobs, as people judge them.
 
 Nothing is spent on what nobody has called a failure, unless that was asked for.
 """
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import FlywheelError, OrderError
-from cosmos_flywheel.core.job import DONE, Job
 from cosmos_flywheel.generate.backends import Means, find_backend, usual_backend
 from cosmos_flywheel.generate.brief import compile_brief
 from cosmos_flywheel.generate.failure import read_failure
@@ -50,7 +49,6 @@ class Desk:
 
     def __init__(self, out: Path, wanted: Wanted) -> None:
         self._out, self._wanted = out, wanted
-        self._told: set[str] = set()
         self.waiting = 0
         """Episodes that nobody has judged yet."""
         self.refused: dict[str, str] = {}
@@ -82,14 +80,6 @@ class Desk:
         weighed = [(briefs[w.episode], weight) for w, weight in in_order(worths)]
         with Queue.open(self._out) as queue:
             return sum(self._order(queue, brief, weight) for brief, weight in weighed)
-
-    def news(self) -> Iterator[Job]:
-        """Jobs that are done and were not given before, the oldest first."""
-        with Queue.open(self._out) as queue:
-            done = [job for job in queue.jobs(DONE) if job.id not in self._told]
-        for job in done:
-            self._told.add(job.id)
-            yield job
 
     def _briefs(self) -> Iterator[Brief]:
         for folder in iter_briefs(self._out / BRIEFS):

@@ -157,3 +157,17 @@ def m003_settings(connection: Connection) -> None:
             pause_s REAL NOT NULL
         ) STRICT, WITHOUT ROWID
     """)
+
+
+@step
+def m004_tellings(connection: Connection) -> None:
+    """Who tells, or has told, of a finished job; of what was done before, nobody has."""
+    connection.execute("""
+        CREATE TABLE tellings (
+            job TEXT PRIMARY KEY REFERENCES jobs (id),
+            is_told INTEGER NOT NULL CHECK (is_told IN (0, 1)),
+            home TEXT NOT NULL,
+            pid INTEGER NOT NULL,
+            started INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+    """)

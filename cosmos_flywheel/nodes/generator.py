@@ -3,13 +3,15 @@
 
 Runs offline, on the machine that may work through the night. It looks into the folder when an
 episode is told and every few seconds, since what counts is what people say of episodes, which
-nobody publishes. Jobs lie in the folder's queue: whoever kills this node loses nothing.
+nobody publishes. Jobs lie in the folder's queue, and so does which candidates were told of:
+whoever kills this node loses nothing, and several of them tell of each candidate once.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
 from cosmos_flywheel.core.errors import FlywheelError
-from cosmos_flywheel.core.job import CLAIMED, DEAD, DONE, WAITING, Price
+from cosmos_flywheel.core.job import CLAIMED, DEAD, DONE, WAITING, Job
 from cosmos_flywheel.engines.remote.server import SERVED
 from cosmos_flywheel.generate.backends import BACKENDS, Means, able
 from cosmos_flywheel.generate.budget import Budget, Run
 from cosmos_flywheel.generate.desk import Desk, Wanted
+from cosmos_flywheel.generate.news import News
 from cosmos_flywheel.generate.order_work import OrderWork
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.worker import Worker
@@ -40,6 +43,9 @@ USUAL = Wanted()
 MEGABYTE = 1_000_000
 END_S = 60.0
 """The job that runs is given so long to end; a job that is left is done by the next worker."""
+HEARD_S = 1.0
+"""Listeners are given so long to take a batch of candidates; what is not taken then is looked at
+again a look later."""
 PARAMETERS = (
     Parameter('out', 'flywheel-out', 'folder of the episodes, and of briefs and candidates'),
     Parameter('backend', '', 'who makes them; empty: sim or augment', choices=('', *BACKENDS)),
@@ -74,6 +80,11 @@ class Generator(Node):
                 queue.set_budget(budget)
         wanted = _wanted(given)
         self._desk = Desk(self._out, wanted)
+        self._news = News(self._out)
+        self._sent: list[str] = []
+        """Jobs that were published, and not by all who listen heard as far as is known."""
+        self._untold: dict[str, str] = {}
+        """Why a candidate cannot be told of, by its id; the next node tries again."""
         self._worker_trouble = self._desk_trouble = ''
         self._candidates = Publisher(self, Candidate, CANDIDATE, EPISODE_QOS)
         self.create_subscription(FailureEpisode, EPISODE, self._take, EPISODE_QOS)
@@ -90,6 +101,8 @@ class Generator(Node):
         """Let the job that runs end, or leave it to the next worker."""
         self._worker.stop()
         self._thread.join(END_S)
+        with suppress(FlywheelError):
+            self._tell()
 
     def _work(self) -> None:
         try:
@@ -103,18 +116,43 @@ class Generator(Node):
         self._look()
 
     def _look(self) -> None:
-        try:
-            self._desk.look()
-            for job in self._desk.news():
-                self._tell(job.candidate_id or '', job.price)
-            self._desk_trouble = ''
-        except FlywheelError as error:
-            self._desk_trouble = str(error)
+        troubles = []
+        for do in (self._desk.look, self._tell):
+            try:
+                do()
+            except FlywheelError as error:
+                troubles.append(str(error))
+        self._desk_trouble = '; '.join(troubles)
 
-    def _tell(self, candidate: str, price: Price) -> None:
-        folder = candidate_folder(self._out, candidate)
+    def _tell(self) -> None:
+        """Of what nobody has told yet, a batch at a time, each when the one before was heard."""
+        while self._is_heard() and (jobs := self._news.claim(EPISODE_QOS.depth)):
+            refused = [job.id for job in jobs if not self._publish(job)]
+            if refused:
+                self._news.give_back(refused)
+                break
+
+    def _is_heard(self) -> bool:
+        """Whether everybody who listens has what was published; if so, it is told for good."""
+        if self._sent and not self._candidates.flush(HEARD_S):
+            return False
+        self._news.confirm(self._sent)
+        self._sent.clear()
+        return True
+
+    def _publish(self, job: Job) -> bool:
+        """False if the middleware did not take it."""
+        folder = candidate_folder(self._out, job.candidate_id or '')
         now_ns = self.get_clock().now().nanoseconds
-        self._candidates.publish(to_candidate(read_candidate(folder), folder, price, now_ns))
+        try:
+            message = to_candidate(read_candidate(folder), folder, job.price, now_ns)
+        except FlywheelError as error:
+            self._untold[folder.name] = str(error)
+            return True
+        if not self._candidates.publish(message):
+            return False
+        self._sent.append(job.id)
+        return True
 
     def _status(self) -> Status:
         with Queue.open(self._out) as queue:
@@ -123,10 +161,11 @@ class Generator(Node):
             if queue.is_paused:
                 problems.append('the queue is paused; run: flywheel queue resume')
         problems += filter(None, (self._worker_trouble, self._desk_trouble))
-        problems += [f'{name}: {why}' for name, why in sorted(self._desk.refused.items())]
+        for told in (self._desk.refused, self._untold):
+            problems += [f'{name}: {why}' for name, why in sorted(told.items())]
         if counts.get(DEAD):
             problems.append(f'{counts[DEAD]} jobs came to nothing; see flywheel queue list')
-        told = f'{self._desk.waiting} episodes wait to be judged' if self._desk.waiting else ''
+        wait = f'{self._desk.waiting} episodes wait to be judged' if self._desk.waiting else ''
         values = {
             'waiting': counts.get(WAITING, 0),
             'running': counts.get(CLAIMED, 0),
@@ -138,7 +177,7 @@ class Generator(Node):
             'cpu_s': ledger.spent.cpu_s,
             'money': ledger.spent.money,
         }
-        words = '; '.join(problems) or told or 'generating'
+        words = '; '.join(problems) or wait or 'generating'
         return Status('warn' if problems else 'ok', words, values)
 
 

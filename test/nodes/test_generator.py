@@ -31,8 +31,8 @@ def out(tmp_path: Path) -> Path:
 def generator(graph, out):
     """Starts the node beside that folder."""
 
-    def start():
-        return graph.start('generator', out=str(out), count=COUNT, look_s=0.2)
+    def start(*ros_arguments):
+        return graph.start('generator', *ros_arguments, out=str(out), count=COUNT, look_s=0.2)
 
     return start
 
@@ -44,9 +44,9 @@ def told(graph):
 
     heard = Told(graph)
     heard.candidates = []
-    heard.node.create_subscription(
-        Candidate, f'/{CANDIDATE}', heard.candidates.append, EPISODE_QOS
-    )
+    for namespace in ('', '/b'):
+        topic = f'{namespace}/{CANDIDATE}'
+        heard.node.create_subscription(Candidate, topic, heard.candidates.append, EPISODE_QOS)
     return heard
 
 
@@ -56,26 +56,33 @@ def judge(out: Path, label: str) -> None:
         catalogue.label(row.id, label, reviewer='ann')
 
 
-def test_only_a_judged_failure_becomes_candidates_and_each_is_told_once(
+def test_only_a_judged_failure_becomes_candidates_and_two_nodes_tell_each_once(
     graph, told, generator, out
 ):
-    process = generator()
-    told.until_says('generator', '1 episodes wait to be judged')
+    nodes = {'generator': generator(), 'b/generator': generator('-r', '__ns:=/b')}
+
+    def published():
+        return sum(int(told.values.get(name, {}).get('published', 0)) for name in nodes)
+
+    for name in nodes:
+        told.until_says(name, '1 episodes wait to be judged')
     assert not told.candidates
     assert not list(iter_candidates(out))
 
     judge(out, 'failure')
-    graph.until(lambda: len(told.candidates) == COUNT, 'the candidates')
+    graph.until(lambda: published() >= COUNT, 'the candidates')
+    told.values.clear()
+    graph.until(lambda: nodes.keys() <= told.values.keys(), 'what came of a later look')
+    assert published() == COUNT
+    assert [told.values[name]['done'] for name in nodes] == [str(COUNT)] * 2
+    assert sorted(m.id for m in told.candidates) == sorted(f.name for f in iter_candidates(out))
     for message in told.candidates:
         manifest = read_candidate(candidate_folder(out, message.id), verify=True)
         assert message.video_sha256 == manifest['video']['sha256']
         assert message.episode == manifest['episode']
         assert message.cell == [f'{a}={v}' for a, v in manifest['variation']['cell'].items()]
         assert message.cpu_time_s > 0
-    assert len({message.id for message in told.candidates}) == COUNT
-    graph.until(lambda: told.values['generator'].get('done') == str(COUNT), 'its figures')
-    assert told.values['generator']['published'] == str(COUNT)
-    assert process.stop() == 0
+    assert [process.stop() for process in nodes.values()] == [0, 0]
 
 
 def test_what_is_no_failure_is_left_alone(graph, told, generator, out):
