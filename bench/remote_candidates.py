@@ -36,6 +36,7 @@ from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.worker import Worker
 from cosmos_flywheel.store.briefs import BRIEFS, read_brief, save_brief
 from cosmos_flywheel.store.candidates import iter_candidates
+from cosmos_flywheel.store.robots import load_robot
 
 sys.path.insert(0, str(ROOT / 'test'))
 from omni_stand import Stand, started_stand
@@ -152,8 +153,14 @@ def ordered(out: Path, stand: Stand) -> tuple[OrderWork, str]:
     text = (ROOT / 'config' / 'robots' / 'mujoco_push.yaml').read_text()
     robot = out / 'mujoco_push.yaml'
     robot.write_text(text.replace('  domain: none', '  domain: pusht\n  chunk: 8'))
-    work = OrderWork(str(robot), means=Means(robot=str(robot), server=stand.endpoint))
-    order = job_order(read_brief(folder), find_backend('remote', work.means), ORDERED, 0)
+    work = OrderWork(means=Means(robot=str(robot), server=stand.endpoint))
+    order = job_order(
+        read_brief(folder),
+        find_backend('remote', work.means),
+        ORDERED,
+        0,
+        robot=load_robot(robot),
+    )
     with Queue.open(out) as queue:
         queue.add([order])
     return work, order.id

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     budget = changed(Budget(), args.budget)
     nominal = _nominal(args)
     wishes, unread = _wishes(args, nominal)
-    work = OrderWork(args.robot, nominal, given_means(args))
+    work = OrderWork(nominal, given_means(args))
     opened = given_executor(args, args.out, max(args.workers, 1))
     with opened as executor, Watch(wishes) as watch:
         produced, stopped = produce(
@@ -151,7 +151,9 @@ def _wishes(args: argparse.Namespace, nominal: tuple[Path, ...]) -> tuple[list[W
             brief = read_brief(adopt(folder, args.out / BRIEFS))
             read_episode(args.out / brief.origin.id)
             generator = _first(named, brief) if named else _checked(usual_backend(brief))
-            wishes[brief.id] = wish_for(brief, generator, args.n or COUNT, args.seed, nominal)
+            wishes[brief.id] = wish_for(
+                brief, generator, args.n or COUNT, args.seed, nominal, means.robot
+            )
         except FlywheelError as error:
             if not args.all:
                 raise

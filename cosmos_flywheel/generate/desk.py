@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import FlywheelError, OrderError
+from cosmos_flywheel.core.errors import ConfigError, FlywheelError
 from cosmos_flywheel.generate.backends import Means, find_backend, usual_backend
 from cosmos_flywheel.generate.brief import compile_brief
 from cosmos_flywheel.generate.failure import read_failure
@@ -92,7 +92,7 @@ class Desk:
                 self.refused[folder.name] = str(error)
 
     def _brief(self, row: EpisodeRow) -> Brief:
-        robot = load_robot(row.robot or '')
+        robot = load_robot(self._wanted.means.robot or row.robot or '')
         pack, sha256 = load_pack(self._wanted.pack or pack_for(robot.name))
         known = read_failure(self._out / row.id, pack, robot)
         made = compile_brief(known, pack, sha256, robot)
@@ -109,11 +109,12 @@ class Desk:
         )
         plan = make_plan(brief, generator, wanted.count, wanted.seed)
         try:
+            robot = load_robot(wanted.means.robot or brief.origin.robot)
             orders = [
-                job_order(brief, generator, variation, seed, round(weight))
+                job_order(brief, generator, variation, seed, round(weight), robot=robot)
                 for variation, seed in plan.orders
             ]
-        except OrderError as error:
+        except ConfigError as error:
             self.refused[brief.origin.id] = str(error)
             return 0
         return queue.add(orders)

@@ -21,6 +21,7 @@ from cosmos_flywheel import schemas
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.core.brief import SCHEMA as BRIEF_SCHEMA
 from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError, OrderError
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.types import Picture
@@ -41,6 +42,8 @@ from cosmos_flywheel.store.files import write_document
 from cosmos_flywheel.video.encode import encode_webm
 
 THUMBNAIL_PX = 240
+ROBOT = 'robot_sha256'
+"""Among the parameters of a manifest: the robot file in force, whatever its path and layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,12 @@ class Candidate:
 
 def order_id(order: Order, generator: Generator) -> str:
     """The id that the candidate of this order has or will have."""
-    parameters = request_of(generator, order.variation, order.nominal)
+    parameters = request_of(generator, order.robot, order.variation, order.nominal)
     return candidate_id(order.brief.id, order.variation, order.seed, generator.name, parameters)
 
 
 def request_of(
-    generator: Generator, variation: Variation, nominal: Sequence[Path]
+    generator: Generator, robot: Robot, variation: Variation, nominal: Sequence[Path]
 ) -> dict[str, Any]:
     """Everything beside brief, variation and seed that decides what comes of an order.
 
@@ -70,7 +73,12 @@ def request_of(
     """
     bags = nominal_ids(generator, variation, nominal)
     with_bags = {'nominal': bags} if bags else {}
-    return {**generator.parameters, 'model': list(generator.model), **with_bags}
+    return {**parameters_of(generator, robot), 'model': list(generator.model), **with_bags}
+
+
+def parameters_of(generator: Generator, robot: Robot) -> dict[str, Any]:
+    """The generator's own, and the robot file that clip and commands are read by."""
+    return {**generator.parameters, ROBOT: robot.config_hash()}
 
 
 def nominal_ids(generator: Generator, variation: Variation, nominal: Sequence[Path]) -> list[str]:
@@ -139,16 +147,23 @@ def differences(folder: Path, order: Order, generator: Generator) -> tuple[str, 
     Hashes of all files are in the manifest: where it is equal, so is every byte.
 
     Raises:
-        ConfigError: the order is not the candidate's: brief, model or parameters are others.
+        ConfigError: the order is not the candidate's: brief, robot file, model or parameters are
+            others, or it does not say by which robot file it was made.
 
     """
     before = read_candidate(folder, verify=True)
     identity = order_id(order, generator)
+    if ROBOT not in before['parameters']:
+        raise ConfigError(
+            f'{folder}: was made by a version that did not note the robot file (no {ROBOT} among '
+            'its parameters), so nobody knows what would be the same; make the order anew with: '
+            'flywheel generate'
+        )
     if identity != before['id']:
         raise ConfigError(
             f'{folder}: was made by {before["backend"]} {before["model"]["revision"] or ""} with '
-            f'{dict(before["parameters"])}; this is another order ({identity}): give the model, '
-            'options and nominal bags of then'
+            f'{dict(before["parameters"])}; this is another order ({identity}): give the robot '
+            'file, model, options and nominal bags of then'
         )
     with tempfile.TemporaryDirectory(prefix='flywheel-again-') as aside:
         again = read_candidate(make_candidate(Path(aside), order, generator).folder)
@@ -195,7 +210,7 @@ def _manifest(
         'seed': order.seed,
         'backend': generator.name,
         'model': {'name': model, 'revision': revision},
-        'parameters': dict(generator.parameters),
+        'parameters': parameters_of(generator, order.robot),
         'repeatable': generator.repeatable,
         'video': {
             'file': VIDEO,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import (
     ConfigError,
     FlywheelError,
@@ -22,7 +23,7 @@ from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.variation import Variation, variation_from
 from cosmos_flywheel.generate.backends import Means, find_backend
 from cosmos_flywheel.generate.base import Generator, Order, Priced
-from cosmos_flywheel.generate.make import make_candidate, request_of
+from cosmos_flywheel.generate.make import ROBOT, make_candidate, request_of
 from cosmos_flywheel.store.briefs import BRIEFS, read_brief
 from cosmos_flywheel.store.candidates import read_run
 from cosmos_flywheel.store.episodes import read_episode
@@ -38,13 +39,11 @@ class OrderWork:
     """Does the jobs of `job_order`; goes to other processes.
 
     Args:
-        robot: a robot or a robot file; None for the brief's.
         nominal: bags in which nothing went wrong.
-        means: what the generators need.
+        means: what the generators need, and a robot that goes before the brief's.
 
     """
 
-    robot: str | None = None
     nominal: tuple[Path, ...] = ()
     means: Means = field(default_factory=Means)
 
@@ -84,7 +83,7 @@ class OrderWork:
             )
         episode = out / brief.origin.id
         read_episode(episode)
-        robot = load_robot(self.robot or brief.origin.robot)
+        robot = load_robot(self.means.robot or brief.origin.robot)
         variation = variation_from(job.order.variation)
         return Order(brief, episode, robot, variation, job.seed, self.nominal)
 
@@ -96,11 +95,22 @@ def job_order(
     seed: int,
     priority: int = 0,
     nominal: Sequence[Path] = (),
+    robot: Robot | None = None,
 ) -> JobOrder:
-    """What to put into the queue for one candidate; `nominal` are bags to take commands from.
+    """What to put into the queue for one candidate.
+
+    Args:
+        brief: what it answers to.
+        generator: who makes it.
+        variation: the cell.
+        seed: of the first attempt.
+        priority: the higher, the sooner.
+        nominal: bags to take commands from.
+        robot: by whose file clip and commands are read; None for the brief's.
 
     Raises:
         OrderError: the licence of the recording forbids to make any.
+        ConfigError: there is no such robot.
 
     """
     require_derivable(brief)
@@ -110,7 +120,7 @@ def job_order(
         backend=generator.name,
         variation=asdict(variation),
         seed=seed,
-        request=request_of(generator, variation, nominal),
+        request=request_of(generator, robot or load_robot(brief.origin.robot), variation, nominal),
         priority=priority,
         estimate=estimate_of(brief, generator, variation),
     )
@@ -135,7 +145,12 @@ def estimate_of(brief: Brief, generator: Generator, variation: Variation) -> Pri
 
 def _require_same(job: Job, generator: Generator, order: Order) -> None:
     asked = dict(job.order.request)
-    here = request_of(generator, order.variation, order.nominal)
+    if ROBOT not in asked:
+        raise OrderError(
+            f'job {job.id}: was ordered by a version that did not note the robot file; order it '
+            'anew with: flywheel generate'
+        )
+    here = request_of(generator, order.robot, order.variation, order.nominal)
     apart = [
         f'{key} {asked.get(key)}, here {here.get(key)}'
         for key in sorted({*asked, *here})
@@ -144,5 +159,5 @@ def _require_same(job: Job, generator: Generator, order: Order) -> None:
     if apart:
         raise NotHereError(
             f'job {job.id}: was ordered of {generator.name} with {"; ".join(apart)}: give the '
-            'model, options and nominal bags of then, or order anew'
+            'robot file, model, options and nominal bags of then, or order anew'
         )

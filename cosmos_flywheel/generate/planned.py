@@ -10,6 +10,7 @@ from typing import Any
 
 from cosmos_flywheel import schemas
 from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.contract import Robot
 from cosmos_flywheel.core.errors import ConfigError, FlywheelError
 from cosmos_flywheel.core.job import JobOrder
 from cosmos_flywheel.core.variation import Variation, variation_from
@@ -19,6 +20,7 @@ from cosmos_flywheel.generate.order_work import job_order
 from cosmos_flywheel.generate.plan_document import SCHEMA
 from cosmos_flywheel.store.briefs import BRIEFS, read_brief
 from cosmos_flywheel.store.episodes import read_episode
+from cosmos_flywheel.store.robots import load_robot
 
 PRIORITIES = 1_000_000
 """A job's priority is the gain of its order in millionths."""
@@ -57,6 +59,10 @@ def planned_orders(
         read_episode(out / brief.origin.id)
         return brief
 
+    @cache
+    def robot_of(name: str) -> Robot:
+        return load_robot(means.robot or name)
+
     orders: list[JobOrder] = []
     refused: list[str] = []
     for number, asked in enumerate(document['orders'][:count], start=1):
@@ -65,8 +71,10 @@ def planned_orders(
             brief = brief_of(name)
             generator = _maker(asked, brief, variation, means, backends)
             priority = round(asked['gain'] * PRIORITIES)
-            seed = asked['seed']
-            orders.append(job_order(brief, generator, variation, seed, priority, nominal))
+            robot = robot_of(brief.origin.robot)
+            orders.append(
+                job_order(brief, generator, variation, asked['seed'], priority, nominal, robot)
+            )
         except FlywheelError as error:
             refused.append(f'order {number} of {plan.name}, brief {name}, {variation}: {error}')
     return orders, refused

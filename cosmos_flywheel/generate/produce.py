@@ -21,6 +21,7 @@ from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.generate.pool import work_queue
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.store.candidates import CANDIDATES
+from cosmos_flywheel.store.robots import load_robot
 
 MOST_ORDERS = 2
 """So many times the candidates that are wanted are ordered, where some are refused."""
@@ -69,11 +70,17 @@ def wish_for(
     count: int,
     seed: int = 0,
     nominal: Sequence[Path] = (),
+    robot: str = '',
 ) -> Wish:
-    """So many candidates of a brief, with as many orders again for those that are refused."""
+    """So many candidates of a brief, with as many orders again for those that are refused.
+
+    `robot` is one that goes before the brief's, or its file.
+    """
+    known = load_robot(robot or brief.origin.robot)
     plan = make_plan(brief, generator, MOST_ORDERS * count, seed)
     orders = tuple(
-        job_order(brief, generator, cell, at, nominal=nominal) for cell, at in plan.orders
+        job_order(brief, generator, cell, at, nominal=nominal, robot=known)
+        for cell, at in plan.orders
     )
     return Wish(brief.id, generator.name, orders, count, plan.refused, plan.left_open)
 

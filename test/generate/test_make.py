@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from order_maker import ENVELOPE, SAME, make_episode, make_order
+from order_maker import ENVELOPE, ROBOT, SAME, make_episode, make_order
 
 from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.core.errors import ConfigError, StoreError
@@ -95,7 +96,7 @@ def test_another_order_is_not_taken_for_the_same(made, episode):
         differences(made.folder, make_order(episode, DIM, seed=9), Augment())
 
 
-def test_brief_cell_seed_and_parameters_all_decide_the_id(episode):
+def test_brief_cell_seed_parameters_and_robot_file_all_decide_the_id(episode):
     order = make_order(episode, DIM)
     other = Augment()
     other.parameters = {'revision': 99}
@@ -105,17 +106,27 @@ def test_brief_cell_seed_and_parameters_all_decide_the_id(episode):
         order_id(make_order(episode, DIM, 1), Augment()),
         order_id(make_order(episode, DIM, envelope=replace(ENVELOPE, hz=30.0)), Augment()),
         order_id(order, other),
+        order_id(replace(order, robot=replace(order.robot, task='another')), Augment()),
     }
-    assert len(ids) == 5
+    assert len(ids) == 6
+
+
+def test_a_candidate_that_does_not_say_by_which_robot_file_it_was_made_is_told(made, tmp_path):
+    folder = shutil.copytree(made.folder, tmp_path / made.id)
+    manifest = json.loads((folder / 'manifest.json').read_text())
+    assert manifest['parameters'].pop('robot_sha256') == ROBOT.config_hash()
+    (folder / 'manifest.json').write_text(json.dumps(manifest))
+    with pytest.raises(ConfigError, match='did not note the robot file'):
+        differences(folder, make_order(made.folder.parents[1] / manifest['episode']), Augment())
 
 
 def test_bags_decide_the_id_where_commands_are_taken_from_them(episode):
     bag = episode.parent / 'bag'
     nominal, by_script = Variation('recovery', 'nominal'), Simulator()
     with open_bag(bag) as source:
-        assert request_of(Augment(), nominal, [bag])['nominal'] == [source.bag_id]
-    assert request_of(Augment(), SAME, [bag]) == request_of(Augment(), SAME, [])
-    assert 'nominal' not in request_of(by_script, nominal, [bag])
+        assert request_of(Augment(), ROBOT, nominal, [bag])['nominal'] == [source.bag_id]
+    assert request_of(Augment(), ROBOT, SAME, [bag]) == request_of(Augment(), ROBOT, SAME, [])
+    assert 'nominal' not in request_of(by_script, ROBOT, nominal, [bag])
 
 
 def test_what_a_generator_does_not_make_is_refused_by_name(episode, tmp_path):

@@ -6,18 +6,21 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from order_maker import SAME, make_brief, make_episode
 
-from cosmos_flywheel.core.errors import OrderError
+from cosmos_flywheel.core.errors import NotHereError, OrderError
 from cosmos_flywheel.core.job import Job
 from cosmos_flywheel.generate.augment import Augment
+from cosmos_flywheel.generate.backends import Means
 from cosmos_flywheel.generate.order_work import OrderWork, job_order
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.worker import Worker
 from cosmos_flywheel.store.briefs import read_brief, save_brief
+from cosmos_flywheel.store.robots import ROBOTS
 
 
 @pytest.fixture(scope='module')
@@ -109,9 +112,20 @@ def test_a_job_of_another_model_is_left_to_who_has_it(
         other.setattr(Augment, 'parameters', {'revision': 99})
         assert Worker(out, OrderWork()).run().left == 2
     first, _ = jobs(out)
-    assert 'was ordered of augment with revision 1, here 99: give the model' in first.reason
+    assert 'was ordered of augment with revision 1, here 99: give the robot' in first.reason
     assert Worker(out, OrderWork()).run().done == 2
     assert [job.attempt for job in jobs(out)] == [1, 1]
+
+
+def test_a_job_of_another_robot_file_is_left_and_one_of_none_is_dead(out: Path) -> None:
+    path = out / 'mine.yaml'
+    path.write_text(ROBOTS.find('mujoco_push').read_text().replace('hz: 15', 'hz: 10'))
+    job = jobs(out)[0]
+    with pytest.raises(NotHereError, match='give the robot file'):
+        OrderWork(means=Means(robot=str(path)))(job, out)
+    request = {k: v for k, v in job.order.request.items() if k != 'robot_sha256'}
+    with pytest.raises(OrderError, match='order it anew'):
+        OrderWork()(replace(job, order=replace(job.order, request=request)), out)
 
 
 def test_the_job_is_dead_at_its_first_attempt_and_others_go_on(out: Path) -> None:

@@ -279,7 +279,7 @@ def ordered(stand: Stand, tmp_path: Path, robot_file: str) -> tuple[Path, OrderW
     folder = save_brief(
         tmp_path / BRIEFS, brief, dict.fromkeys(brief.scene.keyframes, b'a picture')
     )
-    work = OrderWork(robot_file, means=Means(robot=robot_file, server=stand.endpoint))
+    work = OrderWork(means=Means(robot=robot_file, server=stand.endpoint))
     add(tmp_path, folder, work, seed=5)
     return tmp_path, work
 
@@ -287,7 +287,8 @@ def ordered(stand: Stand, tmp_path: Path, robot_file: str) -> tuple[Path, OrderW
 def add(out: Path, brief: Path, work: OrderWork, seed: int) -> None:
     generator = find_backend('remote', work.means)
     with Queue.open(out) as queue:
-        queue.add([job_order(read_brief(brief), generator, RECORDED, seed)])
+        robot = load_robot(work.means.robot)
+        queue.add([job_order(read_brief(brief), generator, RECORDED, seed, robot=robot)])
 
 
 def job(out: Path) -> Any:
