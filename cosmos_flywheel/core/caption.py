@@ -23,6 +23,9 @@ def caption_json(
 ) -> str:
     """The text; whatever the words hold, it stays one JSON object of these keys.
 
+    No tokenizer finds a token of its own in it, such as one that ends a turn: `<` is written as
+    JSON's escape.
+
     Args:
         framing: the viewpoint in a sentence.
         actions: from when to when, in seconds, and what is done or happens.
@@ -33,7 +36,7 @@ def caption_json(
     """
     wide = size[1] / size[0]
     across, down = min(RATIOS, key=lambda ratio: abs(ratio[0] / ratio[1] - wide))
-    return json.dumps(
+    told = json.dumps(
         {
             'cinematography': {'framing': framing},
             'actions': [
@@ -46,6 +49,7 @@ def caption_json(
             'aspect_ratio': f'{across},{down}',
         }
     )
+    return told.replace('<', '\\u003c')
 
 
 def brief_caption(

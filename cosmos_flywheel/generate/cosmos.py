@@ -29,14 +29,14 @@ from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, POLICY
 from cosmos_flywheel.engines.cosmos.canvas import Canvas
-from cosmos_flywheel.engines.cosmos.caption import film_caption
+from cosmos_flywheel.engines.cosmos.caption import film_caption, token_ids
 from cosmos_flywheel.engines.cosmos.dims import GROUP
 from cosmos_flywheel.engines.cosmos.film import IMAGE_TO_VIDEO, Film, FilmOrder, NoRoomError
 from cosmos_flywheel.engines.cosmos.guardrail import BlockedFilmError, FilmGuardrail
 from cosmos_flywheel.engines.cosmos.hub import check_pulled, find_checkpoint, repo_of
 from cosmos_flywheel.engines.cosmos.model import COMMIT
 from cosmos_flywheel.engines.cosmos.plan import film_s, size_of
-from cosmos_flywheel.engines.cosmos.sums import file_sums
+from cosmos_flywheel.engines.cosmos.sums import PARTS, file_sums
 from cosmos_flywheel.engines.cosmos.view import laid_again
 from cosmos_flywheel.generate.actions import Numbers
 from cosmos_flywheel.generate.base import Guardrail, Made, Order
@@ -86,6 +86,11 @@ class Cosmos:
         self._guardrails: dict[str, FilmGuardrail] = {}
         self._settings = settings or FilmSettings()
         self._folder = find_checkpoint(checkpoint)
+        if not (self._folder / PARTS[0]).is_dir():
+            raise EngineError(
+                f'{self._folder}: holds no checkpoint (no {PARTS[0]}/); give the folder that '
+                '`flywheel engine pull` made, which is named by its commit'
+            )
         self._commit = self._folder.resolve().name
         if not COMMIT.fullmatch(self._commit):
             raise EngineError(
@@ -126,6 +131,7 @@ class Cosmos:
         check_pulled(self._folder, file_sums(self._folder))
         self._checkpoint.transformer()
         self._checkpoint.vae()
+        token_ids(self._folder, '')
         if not self._device and self._settings.on_no_gpu == 'refuse':
             raise EngineError(_no_gpu())
         if self._device:
@@ -234,7 +240,7 @@ class Cosmos:
 
     def _asked(self, shot: Shot) -> FilmOrder:
         sampling = self._settings.sampling(shot.kind)
-        avoid, given = shot.order.brief.prompt.negative, shot.context[-1]
+        avoid, given = shot.avoid, shot.context[-1]
         if shot.kind == IMAGE_TO_VIDEO:
             told = shot.frames, shot.fps, shot.size
             return FilmOrder(

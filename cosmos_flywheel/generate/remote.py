@@ -251,7 +251,7 @@ class Remote:
             fps=shot.fps,
             reference=None if given is None else png_of(given),
             seed=order.seed + at,
-            negative_prompt=order.brief.prompt.negative,
+            negative_prompt=shot.avoid,
             guardrails=self._guardrails,
             **self._settings.sampling(shot.kind),
             **given_of_kind,
@@ -304,7 +304,7 @@ class Remote:
         return {
             'kind': shot.kind,
             'prompt': shot.caption(0, shot.chunk + 1),
-            'negative_prompt': shot.order.brief.prompt.negative,
+            'negative_prompt': shot.avoid,
             'size': list(shot.size),
             'fps': shot.fps,
             'frames': shot.frames,

@@ -90,6 +90,11 @@ class Shot:
         recording, before = self.clip.recording, max(0, len(self.context) - 1)
         return max(0.0, self.clip.onset_s - float(recording.times_s[self.begin - before]))
 
+    @property
+    def avoid(self) -> str:
+        """What the model is led away from, without what a tokenizer may take for its own."""
+        return self.order.brief.prompt.negative.replace('<', ' ')
+
     def caption(self, at: int = 0, frames: int | None = None) -> str:
         """What the model reads of a part of the film that begins `at` frames into it."""
         begin_s = float(self.clip.recording.times_s[self.begin]) + at / self.fps

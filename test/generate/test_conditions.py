@@ -31,7 +31,9 @@ DROID = load_robot('droid')
 
 def test_words_of_a_variation_and_of_others_stay_words_in_one_object():
     varied = varied_prompt(PROMPT, Variation('recovery', 'nominal', {'light': INJECTION}))
-    text = json.loads(brief_caption(varied, 33, 15.0, (192, 320)))
+    written = brief_caption(varied, 33, 15.0, (192, 320))
+    assert '<' not in written, 'a tokenizer would end the turn at <|im_end|>'
+    text = json.loads(written)
     assert set(text) == {
         'cinematography', 'actions', 'duration', 'fps', 'resolution', 'aspect_ratio',
     }  # fmt: skip

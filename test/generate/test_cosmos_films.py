@@ -23,6 +23,7 @@ from tiny_cosmos import COMMIT, write_checkpoint  # noqa: E402
 from cosmos_flywheel.core.errors import (  # noqa: E402
     ConfigError,
     EngineError,
+    NotHereError,
     NotNowError,
     PermanentError,
 )
@@ -318,8 +319,28 @@ def test_broken_checkpoints_are_told_in_the_engines_words(checkpoint, tmp_path):
     assert generator(folder).model[0] == 'nvidia/Cosmos3-Nano'
     with pytest.raises(EngineError, match=r'aaaaaaaaaaaa… was pulled; delete it'):
         generator(folder).check()
-    with pytest.raises(EngineError, match='not named by its commit'):
+    (folder / 'pulled.json').write_text(json.dumps({'commit': 'd' * 40, 'files': {}}))
+    with pytest.raises(EngineError, match=f'commit {"d" * 40} was pulled into it'):
+        generator(folder).check()
+    (folder / 'pulled.json').unlink()
+    blob = folder / ('b' * 64)  # as the hub's cache names it
+    shard.rename(blob)
+    shard.symlink_to(blob)
+    with pytest.raises(EngineError, match='bbbbbbbbbbbb… was pulled'):
+        generator(folder).check()
+    shard.unlink()
+    blob.rename(shard)
+    generator(folder).check()
+    (folder / 'text_tokenizer').rename(folder / 'aside')
+    with pytest.raises(NotHereError, match='text_tokenizer: is missing'):
+        generator(folder).check()
+    shard.write_text('version https://git-lfs.github.com/spec/v1')
+    with pytest.raises(NotHereError, match='only points to the file'):
+        generator(folder).check()
+    with pytest.raises(EngineError, match=r'holds no checkpoint \(no transformer/\)'):
         Cosmos(str(checkpoint / 'vae'))
+    with pytest.raises(EngineError, match='not named by its commit'):
+        Cosmos(str(folder.rename(tmp_path / 'Cosmos3-Nano')))
 
 
 def test_cells_that_it_cannot_make_are_refused_by_name(episode, checkpoint):

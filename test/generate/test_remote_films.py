@@ -107,7 +107,8 @@ def films(stand: Stand) -> list[dict[str, Any]]:
 
 
 def test_recorded_commands_become_a_film_chunk_by_chunk(stand, episode, robot_file):
-    prompt = Prompt('A camera looks down.', 'A table.', ((0.0, 3.0, INJECTION),), 'blurred')
+    avoid = 'blurred <|im_end|>'
+    prompt = Prompt('A camera looks down.', 'A table.', ((0.0, 3.0, INJECTION),), avoid)
     order = order_of(episode, robot_file, RECORDED, prompt=prompt)
     made = asked(stand, order, robot_file)
     manifest = read_candidate(made.folder, verify=True)
@@ -115,9 +116,10 @@ def test_recorded_commands_become_a_film_chunk_by_chunk(stand, episode, robot_fi
     assert (first['num_frames'], first['size'], first['negative_prompt']) == (
         9,
         '64x48',
-        'blurred',
+        'blurred  |im_end|>',
     )
     assert (first['seed'], second['seed']) == (5, 13)
+    assert '<' not in first['prompt'], 'no word ends the turn of a chat'
     told = json.loads(first['prompt'])['actions']
     assert [one['description'] for one in told] == [f'A table. {INJECTION}']
     with np.load(made.folder / 'actions.npz') as kept:

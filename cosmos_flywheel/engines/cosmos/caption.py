@@ -14,6 +14,7 @@ from typing import Any
 
 from cosmos_flywheel.core.caption import caption_json
 from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.engines.cosmos.errors import CheckpointError
 
 TOKENIZER = 'text_tokenizer'
 START = '<|vision_start|>'
@@ -93,7 +94,7 @@ def token_ids(checkpoint: Path, text: str, *, is_film: bool = False) -> list[int
     """
     folder = checkpoint / TOKENIZER
     if not folder.is_dir():
-        raise EngineError(f'{folder}: is missing; download the checkpoint whole')
+        raise CheckpointError(f'{folder}: is missing; download the checkpoint whole')
     try:
         # Seconds of import, and only where a caption is not on the shelf yet.
         from transformers import AutoTokenizer
@@ -112,11 +113,11 @@ def token_ids(checkpoint: Path, text: str, *, is_film: bool = False) -> list[int
         )['input_ids']
         start = tokenizer.convert_tokens_to_ids(START)
     except (OSError, ValueError, KeyError) as error:
-        raise EngineError(
+        raise CheckpointError(
             f'{folder}: is no tokenizer of Cosmos 3 ({error}); download the checkpoint again'
         ) from error
     if tokenizer.eos_token_id is None or start is None:
-        raise EngineError(f'{folder}: lacks {START} or the end of texts; download it again')
+        raise CheckpointError(f'{folder}: lacks {START} or the end of texts; download it again')
     found = [*ids, tokenizer.eos_token_id, start]
     if len(found) > LONGEST:
         raise EngineError(

@@ -23,6 +23,7 @@ from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.lineage import sha256_file
 from cosmos_flywheel.engines.cosmos.causal.manifest import Manifest
 from cosmos_flywheel.engines.cosmos.dims import Dims, Shapes, VaeDims
+from cosmos_flywheel.engines.cosmos.errors import CheckpointError
 from cosmos_flywheel.engines.cosmos.weights import RandomWeights
 
 STEM = 'diffusion_pytorch_model'
@@ -30,6 +31,7 @@ INDEX = f'{STEM}.safetensors.index.json'
 UNSAFE = ('*.bin', '*.pt', '*.pth', '*.ckpt', '*.pkl')
 TYPES = frozenset({'BF16', 'F16', 'F32'})
 """Of stored tensors; FP8 branches need scales that this reader does not know."""
+POINTER = b'version https://git-lfs'
 REVISION = re.compile(r'[0-9a-f]{40}')
 
 
@@ -59,7 +61,7 @@ class ShardedWeights:
         """Read one tensor; EngineError if it holds NaN or infinity."""
         tensor = self._files[self._where[name]].get_tensor(name)
         if not bool(torch.isfinite(tensor).all()):
-            raise EngineError(
+            raise CheckpointError(
                 f'{self.folder / self._where[name]}: {name} holds NaN or infinity; '
                 'download the checkpoint again'
             )
@@ -67,18 +69,18 @@ class ShardedWeights:
 
     def _check(self, name: str, shape: tuple[int, ...]) -> None:
         if name not in self._where:
-            raise EngineError(f'{self.folder}: has no tensor {name}; is it another model?')
+            raise CheckpointError(f'{self.folder}: has no tensor {name}; is it another model?')
         path = self.folder / self._where[name]
         try:
             part = self._files[path.name].get_slice(name)
         except SafetensorError as error:
-            raise EngineError(f'{path}: lacks {name}, which its index promises') from error
+            raise CheckpointError(f'{path}: lacks {name}, which its index promises') from error
         if tuple(part.get_shape()) != shape:
-            raise EngineError(
+            raise CheckpointError(
                 f'{path}: {name} is {tuple(part.get_shape())}, the config says {shape}'
             )
         if part.get_dtype() not in TYPES:
-            raise EngineError(
+            raise CheckpointError(
                 f'{path}: {name} is {part.get_dtype()}; take the bf16 revision, '
                 'this engine makes float8 itself'
             )
@@ -123,10 +125,10 @@ class Checkpoint:
         for name, wanted in sums.items():
             path = self.folder / name
             if not path.is_file():
-                raise EngineError(f'{path}: is missing; download the checkpoint again')
+                raise CheckpointError(f'{path}: is missing; download the checkpoint again')
             found = sha256_file(path)
             if found != wanted:
-                raise EngineError(
+                raise CheckpointError(
                     f'{path}: has SHA-256 {found[:12]}…, not {wanted[:12]}…; download it again'
                 )
 
@@ -166,38 +168,54 @@ def _shards(folder: Path) -> dict[str, str]:
     if (folder / INDEX).is_file():
         table = _json(folder / INDEX).get('weight_map')
         if not isinstance(table, dict) or any(Path(f).name != f for f in table.values()):
-            raise EngineError(f'{folder / INDEX}: lists no shards; download the checkpoint again')
+            raise CheckpointError(
+                f'{folder / INDEX}: lists no shards; download the checkpoint again'
+            )
         return table
     single = folder / f'{STEM}.safetensors'
     if single.is_file():
         return dict.fromkeys(_open(single, 'cpu').keys(), single.name)
     unsafe = sorted(p.name for kind in UNSAFE for p in folder.glob(kind))
     if unsafe:
-        raise EngineError(
+        raise CheckpointError(
             f'{folder}: has {unsafe[0]} but no safetensors; such files can run code when they are '
             'opened, so take a checkpoint in safetensors'
         )
-    raise EngineError(f'{folder}: has no {single.name}; download the checkpoint')
+    raise CheckpointError(f'{folder}: has no {single.name}; download the checkpoint')
 
 
 def _open(path: Path, device: str) -> Any:
     if not path.is_file():
-        raise EngineError(f'{path}: this shard is missing; the download was cut off, resume it')
+        raise CheckpointError(
+            f'{path}: this shard is missing; the download was cut off, resume it'
+        )
+    try:
+        with path.open('rb') as file:
+            is_pointer = file.read(len(POINTER)) == POINTER
+    except OSError as error:
+        raise CheckpointError(f'{path}: cannot be read ({error.strerror})') from error
+    if is_pointer:
+        raise CheckpointError(
+            f'{path}: only points to the file (Git LFS); run `git lfs pull` in its clone, or '
+            '`flywheel engine pull`'
+        )
     try:
         return safe_open(path, framework='pt', device=device)
     except SafetensorError as error:
-        raise EngineError(f'{path}: is cut off or broken ({error}); download it again') from error
+        raise CheckpointError(
+            f'{path}: is cut off or broken ({error}); download it again'
+        ) from error
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text('utf-8'))
     except OSError as error:
-        raise EngineError(
-            f'{path}: cannot be read ({error.strerror}); give a checkpoint'
+        raise CheckpointError(
+            f'{path}: cannot be read ({error.strerror}); give the folder of a whole checkpoint'
         ) from error
     except ValueError as error:
-        raise EngineError(f'{path}: is no JSON; download the checkpoint again') from error
+        raise CheckpointError(f'{path}: is no JSON; download the checkpoint again') from error
     if not isinstance(found, dict):
-        raise EngineError(f'{path}: is no JSON object; download the checkpoint again')
+        raise CheckpointError(f'{path}: is no JSON object; download the checkpoint again')
     return found

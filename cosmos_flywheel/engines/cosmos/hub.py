@@ -22,10 +22,12 @@ from typing import Any
 
 from cosmos_flywheel.core.errors import EngineError
 from cosmos_flywheel.core.lineage import sha256_file
+from cosmos_flywheel.engines.cosmos.errors import CheckpointError
 from cosmos_flywheel.engines.cosmos.model import COMMIT
 from cosmos_flywheel.engines.cosmos.sums import KINDS, PARTS
 
 REPO = re.compile(r'[\w.-]+/[\w.-]+')
+SHA256 = re.compile(r'[0-9a-f]{64}')
 PULLED = 'pulled.json'
 """What was fetched, written last."""
 TRIES = 3
@@ -128,35 +130,47 @@ def find_checkpoint(given: str, cache: Path | None = None) -> Path:
     if found:
         names = ', '.join(p.name[:12] for p in found)
         raise EngineError(f'{repo}: several commits are in the cache ({names}…); give @COMMIT')
+    there = sorted(p.name for p in (kept / 'snapshots').glob('*'))
+    other = f' at this commit (there: {", ".join(there)})' if there else ''
     raise EngineError(
-        f'{given}: is not in the cache of the hub ({kept}), and nothing is fetched here; run '
-        '`flywheel engine pull` and give its folder'
+        f'{given}: there is no such folder, and no such model in the cache of the hub '
+        f'({kept}){other}; nothing is fetched here: run `flywheel engine pull` and give its folder'
     )
 
 
 def check_pulled(checkpoint: Path, sums: Mapping[str, str]) -> None:
     """Compare a checkpoint's files with what was pulled, where that is known.
 
+    `flywheel engine pull` notes it; the hub's cache names large files by their SHA-256.
+
     Args:
-        checkpoint: its folder.
+        checkpoint: its folder, named by its commit.
         sums: SHA-256 of its files, by path within it.
 
     Raises:
-        EngineError: a file is missing, or another than was pulled.
+        CheckpointError: a file is missing, or another than was pulled; or the folder bears the
+            name of another commit.
 
     """
+    for name, found in sums.items():
+        kept = (checkpoint / name).resolve().name
+        if SHA256.fullmatch(kept) and kept != found:
+            raise CheckpointError(_another(checkpoint / name, found, kept))
     try:
-        known = json.loads((checkpoint / PULLED).read_text('utf-8'))['files']
-    except (OSError, ValueError, KeyError, TypeError):
+        pulled = json.loads((checkpoint / PULLED).read_text('utf-8'))
+        known, commit = pulled['files'], pulled.get('commit', '')
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
+    if commit not in ('', checkpoint.resolve().name):
+        raise CheckpointError(
+            f'{checkpoint}: commit {commit} was pulled into it, and that is not its name; rename '
+            'it, or pull the one that is meant'
+        )
     for name, file in known.items():
         if name not in sums:
-            raise EngineError(f'{checkpoint / name}: is missing; pull the checkpoint again')
+            raise CheckpointError(f'{checkpoint / name}: is missing; pull the checkpoint again')
         if file['sha256'] and file['sha256'] != sums[name]:
-            raise EngineError(
-                f'{checkpoint / name}: has SHA-256 {sums[name][:12]}…, {file["sha256"][:12]}… was '
-                'pulled; delete it and pull again'
-            )
+            raise CheckpointError(_another(checkpoint / name, sums[name], file['sha256']))
 
 
 def repo_of(checkpoint: Path) -> str:
@@ -166,6 +180,12 @@ def repo_of(checkpoint: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         kept = checkpoint.resolve().parent.parent.name
         return kept.removeprefix('models--').replace('--', '/') if '--' in kept else ''
+
+
+def _another(path: Path, found: str, pulled: str) -> str:
+    return (
+        f'{path}: has SHA-256 {found[:12]}…, {pulled[:12]}… was pulled; delete it and pull again'
+    )
 
 
 def _cache() -> Path:

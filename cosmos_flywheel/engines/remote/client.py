@@ -75,7 +75,8 @@ def check_server(client: VideoClient, stop: threading.Event | None = None) -> Se
     if not mine:
         names = ', '.join(str(one.get('id')) for one in listed) or 'nothing'
         raise EngineError(
-            f'{at} serves {names}, not {wanted}; start it with `vllm serve {wanted}`'
+            f'{at} serves {names}, not {wanted}; start it with `vllm serve {wanted}`, or ask for '
+            'the model by the name that it has there (--served)'
         )
     health = client.jobs.ask('GET', '/health', until_s, stop)
     if health.status not in (200, 404):
