@@ -3,8 +3,10 @@
 
 The server is the stand-in of the tests (test/omni_server.py), a process of its own that shares no
 code with the client. It passes its positive control and then misbehaves in every way of
-`remote_generation.py` while the queue has one order of two films. A server that is away or unfit
-is mended after the worker has given the job back. Counted are candidates, films asked for
+`remote_generation.py` while the queue has one order of two films, chunks under commands. Then it
+proposes commands itself, two chunks likewise: within the envelope, outside from the second chunk
+on, outside at once, too narrow, unknown. A server that is away or unfit is mended after the worker
+has given the job back. Counted are candidates, films asked for
 beyond what had to be made, attempts, what is left at the server, and files that are left behind.
 """
 
@@ -17,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,16 +37,30 @@ from cosmos_flywheel.generate.order_work import OrderWork, job_order
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.worker import Worker
 from cosmos_flywheel.store.briefs import BRIEFS, read_brief, save_brief
-from cosmos_flywheel.store.candidates import iter_candidates
+from cosmos_flywheel.store.candidates import iter_candidates, read_candidate
 from cosmos_flywheel.store.robots import load_robot
 
 sys.path.insert(0, str(ROOT / 'test'))
 from omni_stand import Stand, started_stand
-from order_maker import make_brief, make_episode
+from order_maker import ENVELOPE, make_brief, make_episode
 
 ORDERED = Variation('same_failure_new_scene', 'recorded')
+PROPOSED = Variation('recovery', 'policy')
+WIDE = replace(ENVELOPE, low=(-9.0,) * 2, high=(9.0,) * 2, speed=(2.0,) * 2,
+               acceleration=(999.0,) * 2)  # fmt: skip
+"""From one chunk to the next the stand-in's policy jumps by twice its `reach`, in m."""
 FILMS = 2
 """Of a candidate: its clip goes on for two chunks."""
+PROPOSING: tuple[tuple[Mapping[str, Any], str], ...] = (
+    ({'reach': 0.05}, 'candidate'),
+    ({'reach': 0.14}, 'candidate of 1 chunk'),
+    ({'reach': 99.0}, 'dead'),
+    ({'reach': 0.05, 'narrow': 1}, 'candidate'),
+    ({'reach': 0.05, 'unknown_action': 1}, 'candidate'),
+    ({'reach': 0.05, 'never_done': 1}, 'candidate'),
+)
+"""What comes of a policy; in the last one the worker is killed while it waits."""
+WRONG_ROWS = {'narrow', 'unknown_action'}
 FOR_GOOD = ('blocked', 'fails', 'create_422')
 """No seed helps: the job is dead at once."""
 WAITED = ('other', 'routed', 'served', 'token')
@@ -86,9 +102,11 @@ def main() -> int:
          'files left')
     ]  # fmt: skip
     wrong = twice = left = files = 0
+    asked = [(ORDERED, *way) for way in ways[: 6 if bench.quick else None]]
+    asked += [(PROPOSED, f'policy: {label(told)}', told, then) for told, then in PROPOSING]
     with started_stand() as stand:
-        for name, told, outcome in ways[: 6 if bench.quick else None]:
-            seen = tried(stand, told)
+        for variation, name, told, outcome in asked:
+            seen = tried(stand, variation, told)
             is_right = seen.outcome == outcome and seen.candidates == (outcome != 'dead')
             vain = max(0, seen.films - FILMS - allowed(told)) if outcome != 'dead' else 0
             rows.append((name, seen.outcome, is_right, seen.attempts, vain, seen.jobs_left,
@@ -116,16 +134,17 @@ def allowed(told: Mapping[str, Any]) -> int:
     """Films that the misbehaviour itself makes necessary: lost, given up, or wrong ones."""
     if any(value == LASTING and name in (*REMADE, 'restart') for name, value in told.items()):
         return 2 * FILMS
-    wrong = set(told) & (set(FAILING) - {'create_422', 'create_html', 'served', 'token'})
+    unmade = {'create_422', 'create_html', 'served', 'token'}
+    wrong = set(told) & (set(FAILING) - unmade | WRONG_ROWS)
     return sum(name in REMADE for name in told) + FILMS * bool(wrong)
 
 
-def tried(stand: Stand, told: Mapping[str, Any]) -> Seen:
+def tried(stand: Stand, variation: Variation, told: Mapping[str, Any]) -> Seen:
     """Order one candidate, and have it made."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         stand.behave()
-        work, job_id = ordered(out, stand)
+        work, job_id = ordered(out, stand, variation)
         find_backend('remote', work.means).check()
         stand.told(**told)
         outcome = ''
@@ -139,6 +158,9 @@ def tried(stand: Stand, told: Mapping[str, Any]) -> Seen:
                 queue.resume()
             job = worked(out, work, job_id)
         outcome += {DONE: 'candidate', DEAD: 'dead'}.get(job.state, job.state)
+        notes = [note for one in iter_candidates(out) for note in read_candidate(one)['notes']]
+        if any('ends after 1 of 2 chunks' in note for note in notes):
+            outcome += ' of 1 chunk'
         state = stand.state()
         films = [form for form in state['forms'] if 'coloured patches' not in form['prompt']]
         files = list((out / GENERATING).rglob('*'))
@@ -146,10 +168,12 @@ def tried(stand: Stand, told: Mapping[str, Any]) -> Seen:
         return Seen(outcome, made, job.attempt, len(films), len(state['jobs']), len(files))
 
 
-def ordered(out: Path, stand: Stand) -> tuple[OrderWork, str]:
+def ordered(out: Path, stand: Stand, variation: Variation) -> tuple[OrderWork, str]:
     """One job in a new queue, who does it, and its id."""
     episode = make_episode(out)
-    folder = save_brief(out / BRIEFS, make_brief(episode), {'keyframes/0.png': b'a picture'})
+    given = {'envelope': WIDE} if variation == PROPOSED else {}
+    brief = make_brief(episode, **given)
+    folder = save_brief(out / BRIEFS, brief, {'keyframes/0.png': b'a picture'})
     text = (ROOT / 'config' / 'robots' / 'mujoco_push.yaml').read_text()
     robot = out / 'mujoco_push.yaml'
     robot.write_text(text.replace('  domain: none', '  domain: pusht\n  chunk: 8'))
@@ -157,7 +181,7 @@ def ordered(out: Path, stand: Stand) -> tuple[OrderWork, str]:
     order = job_order(
         read_brief(folder),
         find_backend('remote', work.means),
-        ORDERED,
+        variation,
         0,
         robot=load_robot(robot),
     )
