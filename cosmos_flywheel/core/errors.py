@@ -4,12 +4,15 @@
 Library code raises; only the edges (a CLI verb, a node) catch, print and choose an exit code.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
 class FlywheelError(Exception):
     """Anything that a user of this package can cause or repair."""
+
+    gpu_s: float | None = None
+    """Seconds of graphics cards that the work took until then; None where nobody measured."""
 
 
 class BagError(FlywheelError):
@@ -77,3 +80,22 @@ def seedless(*, when: bool = True) -> Iterator[None]:
         if not when or isinstance(error, (NotHereError, NotNowError, PermanentError)):
             raise
         raise OrderError(str(error)) from error
+
+
+@contextmanager
+def costing(gpu_s: Callable[[], float]) -> Iterator[None]:
+    """Add seconds of graphics cards, asked when it comes, to those that an error tells of."""
+    try:
+        yield
+    except FlywheelError as error:
+        error.gpu_s = (gpu_s_of(error) or 0.0) + gpu_s()
+        raise
+
+
+def gpu_s_of(error: BaseException | None) -> float | None:
+    """What an error tells of seconds of graphics cards, or one that it was made of."""
+    while error is not None:
+        if isinstance(error, FlywheelError) and error.gpu_s is not None:
+            return error.gpu_s
+        error = error.__cause__
+    return None

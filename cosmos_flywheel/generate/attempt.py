@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosmos_flywheel.core.errors import FlywheelError, NotHereError, NotNowError, PermanentError
+from cosmos_flywheel.core.errors import (
+    FlywheelError,
+    NotHereError,
+    NotNowError,
+    PermanentError,
+    gpu_s_of,
+)
 from cosmos_flywheel.core.job import Job, Outcome, Price
 from cosmos_flywheel.generate.claims import Claims
 from cosmos_flywheel.store.files import DISK_FULL
@@ -20,7 +26,7 @@ from cosmos_flywheel.store.files import DISK_FULL
 Work = Callable[[Job, Path], Outcome]
 """Makes a job's candidate below the output folder. FlywheelError is a failed attempt,
 PermanentError the last one, NotNowError no attempt at all, NotHereError one that others may make;
-a full disk counts as NotNowError."""
+a full disk counts as NotNowError. An error may tell what it cost, see `costing`."""
 DONE, FAILED, POSTPONED, GIVEN_BACK, LEFT = 'done', 'failed', 'postponed', 'given_back', 'left'
 
 
@@ -47,28 +53,31 @@ def attempt(work: Work, job: Job, out: Path) -> Ended:
     """Do a job; whatever the work raises becomes how it ended."""
     began_s, cpu_s = time.monotonic(), _cpu_s()
 
-    def ended(how: str, reason: str = '', **more: Any) -> Ended:
-        """What was put off used no GPU."""
-        on_gpu = job.order.estimate.gpu_s > 0 and how != POSTPONED
-        gpu_s = time.monotonic() - began_s if on_gpu else 0.0
-        return Ended(how, Price(gpu_s=gpu_s, cpu_s=_cpu_s() - cpu_s), reason, **more)
+    def ended(how: str, error: BaseException, reason: str = '', **more: Any) -> Ended:
+        """Costs what the error tells; else its time, if a GPU was to be used and not put off."""
+        gpu_s = gpu_s_of(error)
+        if gpu_s is None:
+            on_gpu = job.order.estimate.gpu_s > 0 and how != POSTPONED
+            gpu_s = time.monotonic() - began_s if on_gpu else 0.0
+        price = Price(gpu_s=gpu_s, cpu_s=_cpu_s() - cpu_s)
+        return Ended(how, price, reason or str(error), **more)
 
     try:
         outcome = work(job, out)
-    except GivenUpError:
-        return ended(GIVEN_BACK)
+    except GivenUpError as error:
+        return ended(GIVEN_BACK, error)
     except FlywheelError as error:
         if isinstance(error, NotNowError) or _is_disk_full(error):
-            return ended(POSTPONED, str(error))
+            return ended(POSTPONED, error)
         if isinstance(error, NotHereError):
-            return ended(LEFT, str(error))
-        return ended(FAILED, str(error), for_good=isinstance(error, PermanentError))
+            return ended(LEFT, error)
+        return ended(FAILED, error, for_good=isinstance(error, PermanentError))
     except OSError as error:
         if _is_disk_full(error):
-            return ended(POSTPONED, f'{out}: the disk is full; free space on it')
-        return ended(FAILED, _words(error))
+            return ended(POSTPONED, error, f'{out}: the disk is full; free space on it')
+        return ended(FAILED, error, _words(error))
     except Exception as error:
-        return ended(FAILED, _words(error), trace=traceback.format_exc())
+        return ended(FAILED, error, _words(error), trace=traceback.format_exc())
     return Ended(DONE, outcome.price, outcome=outcome)
 
 

@@ -23,6 +23,7 @@ from cosmos_flywheel.core.errors import (
     FlywheelError,
     NotNowError,
     PermanentError,
+    costing,
 )
 from cosmos_flywheel.core.job import Price
 from cosmos_flywheel.core.lineage import canonical_json, sha256_hex
@@ -296,7 +297,8 @@ class Cosmos:
         is_on = guardrail is not None
         if guardrail is not None:
             try:
-                frames, changed = guardrail.check_film(frames)
+                with costing(lambda: film.gpu_s):
+                    frames, changed = guardrail.check_film(frames)
             except BlockedFilmError as error:
                 raise ConfigError(str(error)) from error
         return Made(

@@ -22,12 +22,12 @@ from cosmos_flywheel.bags.source import open_bag
 from cosmos_flywheel.core.brief import SCHEMA as BRIEF_SCHEMA
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.contract import Robot
-from cosmos_flywheel.core.errors import ConfigError, OrderError
+from cosmos_flywheel.core.errors import ConfigError, OrderError, costing
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.core.variation import Variation, candidate_id, variation_from
 from cosmos_flywheel.generate.actions import Commands
-from cosmos_flywheel.generate.base import Generator, Made, Order
+from cosmos_flywheel.generate.base import Generator, Made, Order, nothing
 from cosmos_flywheel.store.candidates import (
     ACTIONS,
     BRIEF,
@@ -112,7 +112,8 @@ def make_candidate(out: Path, order: Order, generator: Generator) -> Candidate:
         raise OrderError(f'{generator.name}: {order.variation}: {reason}')
     started, began_s = datetime.now(timezone.utc), time.process_time()
     made = generator.make(order)
-    with CandidateWriter(out, identity) as writer:
+    lost_s = made.gpu_s if made.release is nothing else 0.0  # else it is gone on with
+    with costing(lambda: lost_s), CandidateWriter(out, identity) as writer:
         write_document(writer.path / BRIEF, order.brief.document(), BRIEF_SCHEMA)
         files = _write_files(writer.path, made)
         manifest = _manifest(identity, order, generator, made, files)

@@ -23,7 +23,13 @@ from numpy.typing import NDArray
 
 from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import EngineError, FlywheelError, NotNowError, PermanentError
+from cosmos_flywheel.core.errors import (
+    EngineError,
+    FlywheelError,
+    NotNowError,
+    PermanentError,
+    costing,
+)
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, POLICY
@@ -144,11 +150,12 @@ class Remote:
         folder = order.episode.parent / GENERATING / order_id(order, self)
         self._prove(folder.parent)
         folder.mkdir(parents=True, exist_ok=True)
+        takes: list[Take] = []
         try:
-            if shot.kind == POLICY:
-                return self._proposed(shot, folder)
-            return self._made(shot, list(self._takes(shot, folder)), folder)
-        except NotNowError:
+            with costing(lambda: sum(take.seconds for take in takes)):
+                return self._taken(shot, folder, takes)
+        except NotNowError as error:
+            error.gpu_s = 0.0  # what came is kept, and paid for when the film is whole
             raise
         except BlockedError as error:
             self._clear(folder)
@@ -215,7 +222,8 @@ class Remote:
             if not journal_of(path).exists():
                 path.unlink(missing_ok=True)  # whole, but what the server said of it is lost
             begun_s = time.monotonic()
-            result = run(self._client, job, path)
+            with costing(lambda: time.monotonic() - begun_s):
+                result = run(self._client, job, path)
             told = {
                 'seconds': result.seconds,
                 'waited_s': time.monotonic() - begun_s,
@@ -257,14 +265,21 @@ class Remote:
             **given_of_kind,
         )
 
-    def _proposed(self, shot: Shot, folder: Path) -> Made:
+    def _taken(self, shot: Shot, folder: Path, takes: list[Take]) -> Made:
+        """All chunks, or of a policy those that may be followed; `takes` gets each as it comes."""
+        if shot.kind == POLICY:
+            return self._proposed(shot, folder, takes)
+        for take in self._takes(shot, folder):
+            takes.append(take)
+        return self._made(shot, takes, folder)
+
+    def _proposed(self, shot: Shot, folder: Path, takes: list[Take]) -> Made:
         """Chunk by chunk, for as long as what the model proposes may be followed."""
         proposal = Proposal(shot)
-        takes: list[Take] = []
         rows: list[Rows] = []
         for take in self._takes(shot, folder):
-            assert take.rows is not None  # `run` sees to it
             takes.append(take)
+            assert take.rows is not None  # `run` sees to it
             rows.append(take.rows)
             if not proposal.follows(np.concatenate(rows)):
                 break

@@ -112,7 +112,7 @@ def test_commands_make_a_candidate_and_the_same_bytes_again(episode, checkpoint,
     assert (other.folder / 'video.webm').read_bytes() != (made.folder / 'video.webm').read_bytes()
 
 
-def test_what_the_policy_proposes_is_held_against_the_envelope(episode, checkpoint):
+def test_what_the_policy_proposes_is_held_against_the_envelope(episode, checkpoint, monkeypatch):
     maker = generator(checkpoint)
     made = maker.make(ordered(episode, POLICY))
     assert made.commands.source == 'policy'
@@ -126,8 +126,10 @@ def test_what_the_policy_proposes_is_held_against_the_envelope(episode, checkpoi
     assert short.asked['calls'] == 2
     assert any('ends after 1 of 2 chunks' in note for note in short.notes)
     tight = replace(WIDE, speed=(1e-3, 1e-3))
-    with pytest.raises(ConfigError, match=r'policy commands are refused: gantry_\w leaves'):
+    monkeypatch.setattr(film_maker._Clock, 'read_s', lambda _: 3.5)
+    with pytest.raises(ConfigError, match=r'commands are refused: gantry_\w leaves') as refused:
         maker.make(ordered(episode, POLICY, envelope=tight))
+    assert refused.value.gpu_s == 3.5, 'what the card did until then'
 
 
 def test_other_commands_show_another_film_from_the_same_keyframe(episode, checkpoint):

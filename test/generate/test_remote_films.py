@@ -233,8 +233,9 @@ def test_a_policy_is_taken_at_its_word_within_the_envelope_only(stand, episode, 
     assert read_run(made.folder)['gpu_s'] == 3.0, 'what was not followed was paid for'
     stand.behave(reach=0.3)
     tight = order_of(episode, robot_file, POLICY)
-    with pytest.raises(ConfigError, match='policy commands are refused: gantry'):
+    with pytest.raises(ConfigError, match='policy commands are refused: gantry') as refused:
         asked(stand, tight, robot_file)
+    assert refused.value.gpu_s == 1.5, 'as the server says of the one film'
     assert len(films(stand)) == 1, 'nothing more is asked for'
     assert stand.state()['jobs'] == []
     assert left(episode.parent) == []

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from queue_work import CPU_S, GPU_S, SIZE_BYTES, made, make, order
 
-from cosmos_flywheel.core.errors import StoreError
+from cosmos_flywheel.core.errors import EngineError, NotNowError, StoreError, costing
 from cosmos_flywheel.core.job import Job, JobOrder, Outcome, Price
+from cosmos_flywheel.generate.attempt import attempt, book
 from cosmos_flywheel.generate.budget import Budget
 from cosmos_flywheel.generate.claims import Claims
 from cosmos_flywheel.generate.pool import work_queue
@@ -102,6 +103,28 @@ def test_a_worker_does_all_and_books_it(tmp_path: Path) -> None:
     assert (shift.done, shift.failed) == (4, 1)
     assert {job.state for job in jobs(tmp_path)} == {'done'}
     assert candidates(tmp_path) == sorted(str(job.candidate_id) for job in jobs(tmp_path))
+
+
+def test_a_refused_attempt_costs_the_gpu_seconds_that_were_measured(tmp_path: Path) -> None:
+    def refused(job: Job, _: Path) -> Outcome:
+        try:
+            with costing(lambda: 2.0):
+                raise NotNowError('in the second chunk') if job.seed == 3 else EngineError('no')
+        except EngineError as error:
+            with costing(lambda: 5.0):
+                raise StoreError('outside the envelope') from error
+
+    put(tmp_path, order(1, most_attempts=1), order(2, seed=3))
+    with Queue.open(tmp_path) as queue:
+        claims = Claims(queue)
+        for _ in range(2):
+            job = claims.claim()
+            assert isinstance(job, Job)
+            book(claims, job, attempt(refused, job, tmp_path))
+        measured, put_off = queue.jobs()
+        assert (measured.state, measured.price.gpu_s) == ('dead', 7.0)
+        assert (put_off.state, put_off.price.gpu_s) == ('waiting', 2.0)
+        assert queue.ledger().spent == measured.price + put_off.price
 
 
 def test_killed_at_any_step_and_run_again_nothing_is_made_twice(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cosmos_flywheel.core.errors import EngineError
+from cosmos_flywheel.core.errors import EngineError, costing
 from cosmos_flywheel.core.types import Picture, Vector
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, POLICY
 from cosmos_flywheel.engines.cosmos.cuda import channels_last, to_float8
@@ -81,7 +81,7 @@ class FilmMaker:
         Args:
             order: what is asked for.
             follows: of a policy, asked after each chunk; the film ends before one that it does
-                not take. Whatever it raises goes through.
+                not take. Whatever it raises goes through, and tells what the card did until then.
 
         Raises:
             NoRoomError: it does not fit even so.
@@ -158,17 +158,18 @@ class FilmMaker:
         shown: list[NDArray[np.uint8]] = []
         acted: list[Vector] = []
         picture = order.picture
-        for index in range(order.chunks):
-            latents, rows = self._chunk(order, index, picture)
-            calls += 1
-            if rows is not None:
-                acted.append(rows)
-                if follows is not None and not follows(np.concatenate(acted)):
-                    acted.pop()
-                    break
-            frames = self._decoded(latents)
-            shown.append(frames if not index else frames[1:])
-            picture = laid_again(frames[-1], order.canvas)
+        with costing(clock.read_s):
+            for index in range(order.chunks):
+                latents, rows = self._chunk(order, index, picture)
+                calls += 1
+                if rows is not None:
+                    acted.append(rows)
+                    if follows is not None and not follows(np.concatenate(acted)):
+                        acted.pop()
+                        break
+                frames = self._decoded(latents)
+                shown.append(frames if not index else frames[1:])
+                picture = laid_again(frames[-1], order.canvas)
         return Film(
             np.concatenate(shown)[: order.frames],
             np.concatenate(acted)[: order.frames - 1] if acted else order.rows,
