@@ -105,12 +105,11 @@ def run(args: argparse.Namespace) -> int:
     """Try, write the page, and say what came of it; returns the exit code."""
     if args.n < 1 or args.seed < 0:
         raise ConfigError('-n: give at least 1, and --seed 0 or more')
+    means = given_means(args)
     purse = Purse(args.budget_gpu_s, args.budget_cpu_s)
     subjects = list(_subjects(args))
     generator = (
-        find_backend(args.backend, given_means(args))
-        if args.backend
-        else usual_backend(subjects[0].brief)
+        find_backend(args.backend, means) if args.backend else usual_backend(subjects[0].brief)
     )
     generator.check()
     rules = [*TODAY, *_channel_rules(args, subjects[0].robot)]

@@ -154,6 +154,11 @@ def test_what_may_not_be_altered_is_not_tried(tmp_path, capsys):
     assert list(iter_candidates(tmp_path)) == []
 
 
+def test_settings_of_films_go_with_who_makes_films(tmp_path, capsys):
+    assert main(['trial', 'any', '--out', str(tmp_path), '--steps', '4']) == 2
+    assert 'steps=4 is of the backends remote and cosmos' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('said', 'verdict'),
     [
