@@ -8,9 +8,11 @@ not counted here; how many were found stands beside. Robot files are the shipped
 those of `sim` name two tasks in one text: nobody told which of them was done.
 
 Rules were chosen on seeds 20 to 28 of `sim` at strengths 0.8 and 0.9 (arm: engine local as in
-demo/sim_arm; base: flow), on the demo's set and on the two recordings of G1. Counted are seeds 400
-to 403 at strength 0.8, which nobody had looked at. The real recordings, into which faults were
-laid afterwards, stand in a table of their own: two say that the rules reach so far, no more.
+demo/sim_arm; base: flow), on the demo's set and on the two recordings of G1. They were counted on
+seeds 400 to 403, which showed that pictures that are late, lost or frozen were told badly; these
+rules were mended on the seeds of before. Counted here are seeds 404 to 407 at strength 0.8, which
+nobody had looked at. The real recordings, into which faults were laid afterwards, stand in a table
+of their own: two say that the rules reach so far, no more.
 
 *phase* is right where it is what the robot did when the fault began; *at the alarm*, where it is
 what the robot did when the alarm was raised, which may be a second later. A fault counts from the
@@ -43,7 +45,7 @@ from cosmos_flywheel.sim.world import setup_of
 from cosmos_flywheel.store.briefs import iter_briefs, read_brief
 from cosmos_flywheel.store.catalogue import Catalogue
 
-SEEDS, STRENGTH = (400, 401, 402, 403), 0.8
+SEEDS, STRENGTH = (404, 405, 406, 407), 0.8
 NOMINAL_SEEDS = range(1000, 1008)
 QUICK = {'arm': ('pick_place',), 'base': ('dock',)}
 """Tasks of a quick run."""
@@ -194,7 +196,8 @@ def main() -> int:
     if bench.wants('warehouse'):
         found = Counter()
         truths = {task: recorded(work, 'base', task, seeds, strength) for task in tasks['base']}
-        model = fitted(work / 'base', nominal(work / 'base' / 'nominal'), 'sim_base')
+        driven = nominal(work / 'base' / 'nominal', tasks['base'])
+        model = fitted(work / 'base' / '_'.join(tasks['base']), driven, 'sim_base')
         vehicle = [one for task in truths for one in judge(work, truths[task], model, found)]
         tell(bench, 'warehouse', vehicle, found)
     return bench.finish()
@@ -241,11 +244,11 @@ def _laid(robot: str, task: str, folder: Path) -> list[Truth]:
     ]
 
 
-def nominal(folder: Path) -> list[Path]:
+def nominal(folder: Path, tasks: Sequence[str]) -> list[Path]:
     """Drives without a fault."""
     bags = []
     for seed in NOMINAL_SEEDS:
-        for task in TASKS['base']:
+        for task in tasks:
             path = folder / f'none_{task}_{seed}'
             print(f'base nominal: {path.name}', file=sys.stderr)
             _record(path, 'base', task, 'none', seed, STRENGTH)
@@ -265,7 +268,7 @@ def judge(work: Path, truths: Sequence[Truth], model: Path, found: Counter[str])
     """Harvest, label and brief the bags of one task; hold the briefs against the truth."""
     one = truths[0]
     robot = ROBOT_FILES[one.robot]
-    out = work / 'out' / f'{one.robot}_{one.task}_{one.strength:g}_{len(truths)}'
+    out = work / 'out' / f'{one.robot}_{one.strength:g}_{one.path.name}_{len(truths)}'
     bags = [truth.path for truth in truths]
     run('harvest', *bags, '--robot', robot, '--model', model, '--out', out, '--workers', 2)
     by_bag = {truth.path.name: truth for truth in truths}

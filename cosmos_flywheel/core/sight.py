@@ -18,6 +18,8 @@ SIGNS: Mapping[str, str] = {
     'covered': 'share of the picture that something hid at once',
     'stood_s': 'seconds for which the picture stood amid motion',
     'plain': 'share of the picture that lost its detail for good',
+    'frozen_s': 'seconds for which the same picture came again and again',
+    'missing': 'share of the pictures that did not come',
     'filled': 'share of the contrast of the whole picture that was gone at worst',
 }
 """What rules may ask of pictures, in words."""
@@ -37,10 +39,12 @@ BEHIND_S, AHEAD_S = 1.0, 0.5
 """Before and after the onset: how long a picture that falls behind is looked for."""
 USUAL_S = 1.5
 """To either side of the onset: motion of the picture that is usual there."""
-STANDS = 0.5
+STANDS = 0.35
 """Of the usual change between two ticks: below it a picture stands."""
 LEAST_CHANGE = 0.6
 """Grey levels a tick: where pictures usually change less, standing cannot be told from moving."""
+GAPS_S = (-0.6, 1.0)
+"""From the onset: where missing pictures are counted."""
 FOR_GOOD_S = (0.6, 2.6)
 """Before and after the onset: between which detail is looked for that came to stay away."""
 
@@ -66,6 +70,8 @@ def sight_at(
         'covered': _covered(times_s, shade, detail),
         'stood_s': _stood_s(times_s, shade),
         'plain': _plain(times_s, detail),
+        'frozen_s': _frozen_s(times_s, pictures[near]),
+        'missing': _missing(times_s),
         'filled': _filled(times_s, shade),
     }
     return {name: value for name, value in signs.items() if value is not None}
@@ -141,3 +147,20 @@ def _filled(times_s: NDArray[np.float64], shade: NDArray[np.float32]) -> float |
         return None
     usual = float(np.median(before))
     return max(0.0, 1 - float(after.min()) / usual) if usual > DETAIL else None
+
+
+def _frozen_s(times_s: NDArray[np.float64], pictures: NDArray[np.uint8]) -> float:
+    """The longest run of one picture, bit by bit; the noise of a sensor repeats no picture."""
+    longest_s = since_s = 0.0
+    for step_s, last, one in zip(np.diff(times_s), pictures, pictures[1:], strict=False):
+        since_s = since_s + float(step_s) if np.array_equal(last, one) else 0.0
+        longest_s = max(longest_s, since_s)
+    return longest_s
+
+
+def _missing(times_s: NDArray[np.float64]) -> float | None:
+    """How many pictures short of one every usual step there are around the onset."""
+    steps_s = np.diff(times_s)
+    near = (times_s[1:] > GAPS_S[0]) & (times_s[:-1] < GAPS_S[1])
+    wanted = float(np.maximum(1, np.round(steps_s[near] / np.median(steps_s))).sum())
+    return 1 - float(near.sum()) / wanted if wanted else None

@@ -135,8 +135,29 @@ def test_the_reason_of_a_label_goes_before_all_rules(robot_pack):
 def test_a_vehicle_that_leaves_its_commands_slips(warehouse):
     slip = facts(causes=('action_surprise', 'tracking_error'), task='Drive down the aisle.')
     assert warehouse.read(slip).cause.name == 'wheel_slip'
-    person = facts(causes=('picture', 'state', 'tracking_error'), task='Drive down the aisle.')
+    came = {'causes': ('picture', 'state', 'tracking_error'), 'task': 'Drive down the aisle.'}
+    details = {'state': 'linear.x', 'tracking_error': 'linear.x'}
+    person = facts(**came, details={'picture': 'middle left', **details})
     assert warehouse.read(person).cause.name == 'person_in_way'
+    fell = facts(**came, details={'picture': 'top left', **details})
+    assert warehouse.read(fell).cause.name == 'fallen_goods'
+    cage = facts(**came, details={'picture': 'middle left', **details}, sight={'filled': 0.9})
+    assert warehouse.read(cage).cause.name == 'blocked_aisle'
+
+
+@pytest.mark.parametrize(
+    ('sign', 'value', 'cause'),
+    [
+        ('frozen_s', 1.0, 'camera_freeze'),
+        ('missing', 0.5, 'camera_dropout'),
+        ('stood_s', 0.4, 'camera_latency'),
+        ('covered', 0.3, 'camera_occlusion'),
+        ('plain', 0.5, 'dirty_lens'),
+    ],
+)
+def test_what_the_camera_suffered_is_read_from_its_pictures(warehouse, sign, value, cause):
+    seen = facts(task='Drive down the aisle.', sight={sign: value})
+    assert warehouse.read(seen).cause.name == cause
 
 
 def test_a_detail_counts_only_if_its_channel_spoke(robot_pack):

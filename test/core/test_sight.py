@@ -63,3 +63,18 @@ def test_a_clip_that_begins_with_the_onset_tells_of_no_loss():
     signs = sight_at(0, STAMPS, pictures())
     assert 'plain' not in signs
     assert 'filled' not in signs
+
+
+def test_pictures_that_did_not_come_are_counted_by_the_usual_step():
+    kept = np.array([t for t in range(TICKS) if not ONSET < t <= ONSET + 12 or t % 3 == 0])
+    onset = int(np.searchsorted(kept, ONSET))
+    signs = sight_at(onset, STAMPS[kept], pictures()[kept])
+    assert signs['missing'] == pytest.approx(8 / 24, abs=0.05)
+    assert sight_at(ONSET, STAMPS, pictures())['missing'] == 0
+
+
+def test_a_picture_that_is_sent_again_is_frozen_and_one_with_new_noise_is_not():
+    seen = pictures()
+    seen[ONSET : ONSET + 10] = seen[ONSET]
+    assert sight_at(ONSET, STAMPS, seen)['frozen_s'] == pytest.approx(9 / 15, abs=0.01)
+    assert sight_at(ONSET, STAMPS, pictures([0] * TICKS))['frozen_s'] == 0
