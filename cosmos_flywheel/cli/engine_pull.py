@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cosmos_flywheel.cli.table import printable
+
 FOLDER = Path('checkpoints')
 
 
@@ -32,12 +34,13 @@ def add_parser(actions: Any, name: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch, and say what came."""
-    from cosmos_flywheel.engines.cosmos.hub import pull
+    from cosmos_flywheel.engines.cosmos.hub import licence_of, pull
 
     folder = args.out or FOLDER / args.repo.replace('/', '--') / args.revision
     files = pull(args.repo, args.revision, folder, _tell)
     size = sum(file.size for file in files)
     print(f'{len(files)} files, {size / 1e9:.2f} GB, all as the hub says')
+    print(printable(f'licence: {licence_of(folder) or "its card states none"}'))
     print(f'checkpoint: {folder}')
     return 0
 

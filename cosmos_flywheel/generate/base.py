@@ -179,6 +179,16 @@ class Priced(Protocol):
         ...
 
 
+@runtime_checkable
+class Licensed(Protocol):
+    """A generator whose model comes with terms of its own."""
+
+    @property
+    def model_licence(self) -> str | None:
+        """As the model's card states it; None where nobody knows."""
+        ...
+
+
 def unknown_axis(variation: Variation, known: Mapping[str, Collection[str]]) -> str:
     """Which axis or value of a variation is not among `known`, in words; '' if all are."""
     for axis, value in sorted(variation.cell.items()):

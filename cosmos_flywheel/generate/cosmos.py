@@ -34,7 +34,7 @@ from cosmos_flywheel.engines.cosmos.caption import film_caption, token_ids
 from cosmos_flywheel.engines.cosmos.dims import GROUP
 from cosmos_flywheel.engines.cosmos.film import IMAGE_TO_VIDEO, Film, FilmOrder, NoRoomError
 from cosmos_flywheel.engines.cosmos.guardrail import BlockedFilmError, FilmGuardrail
-from cosmos_flywheel.engines.cosmos.hub import check_pulled, find_checkpoint, repo_of
+from cosmos_flywheel.engines.cosmos.hub import check_pulled, find_checkpoint, licence_of, repo_of
 from cosmos_flywheel.engines.cosmos.model import COMMIT
 from cosmos_flywheel.engines.cosmos.plan import film_s, size_of
 from cosmos_flywheel.engines.cosmos.sums import PARTS, file_sums
@@ -106,6 +106,7 @@ class Cosmos:
             )
         name = repo_of(self._folder) or f'cosmos3-{size_of(self._checkpoint.dims)}'
         self.model: tuple[str, str | None] = (name, self._commit)
+        self.model_licence = licence_of(self._folder)
 
     @cached_property
     def parameters(self) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.core.variation import Variation, candidate_id, variation_from
 from cosmos_flywheel.generate.actions import Commands
-from cosmos_flywheel.generate.base import Generator, Made, Order, nothing
+from cosmos_flywheel.generate.base import Generator, Licensed, Made, Order, nothing
 from cosmos_flywheel.store.candidates import (
     ACTIONS,
     BRIEF,
@@ -193,6 +193,7 @@ def _manifest(
     identity: str, order: Order, generator: Generator, made: Made, files: list[dict[str, str]]
 ) -> dict[str, Any]:
     brief, (model, revision) = order.brief, generator.model
+    licence = generator.model_licence if isinstance(generator, Licensed) else None
     taken = nominal_ids(generator, order.variation, order.nominal)
     height, width = made.frames.shape[1:3]
     return {
@@ -210,7 +211,11 @@ def _manifest(
         },
         'seed': order.seed,
         'backend': generator.name,
-        'model': {'name': model, 'revision': revision},
+        'model': {
+            'name': model,
+            'revision': revision,
+            **({'licence': licence} if licence else {}),
+        },
         'parameters': parameters_of(generator, order.robot),
         'repeatable': generator.repeatable,
         'video': {

@@ -33,6 +33,7 @@ from cosmos_flywheel.core.errors import (
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines.base import FORWARD_DYNAMICS, POLICY
+from cosmos_flywheel.engines.cosmos.hub import find_checkpoint, licence_of
 from cosmos_flywheel.engines.remote.client import VideoClient
 from cosmos_flywheel.engines.remote.errors import (
     BlockedError,
@@ -107,6 +108,7 @@ class Remote:
     ) -> None:
         own = self._settings = settings or FilmSettings()
         self.model: tuple[str, str | None] = (server.model, server.commit or None)
+        self.model_licence = _licence(server)
         self.parameters: Mapping[str, Any] = {
             'revision': REVISION,
             'guardrails': guardrails,
@@ -339,6 +341,16 @@ class Remote:
             return
         if all(gone):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _licence(server: Server) -> str | None:
+    """No server tells it; where somebody vouches for the commit, the hub's cache here may."""
+    if not server.commit:
+        return None
+    try:
+        return licence_of(find_checkpoint(f'{server.model}@{server.commit}'))
+    except EngineError:
+        return None
 
 
 def _is_of_disk(error: EngineError) -> bool:

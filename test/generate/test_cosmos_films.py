@@ -53,7 +53,10 @@ WORDS = Variation('harder', 'recorded', {'push': 'twice as hard'})
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory):
     small = VaeDims(base=2, decoder_base=2, blocks=1)
-    return write_checkpoint(tmp_path_factory.mktemp('hub'), vae=small)
+    folder = write_checkpoint(tmp_path_factory.mktemp('hub'), vae=small)
+    card = 'license: other\nlicense_name: openmdw-1.1\nlicense_link: LICENSE\n'
+    (folder / 'README.md').write_text(f'---\n{card}---\nwords\n')
+    return folder
 
 
 @pytest.fixture(scope='module')
@@ -94,7 +97,8 @@ def test_commands_make_a_candidate_and_the_same_bytes_again(episode, checkpoint,
     made = make_candidate(tmp_path, order, maker)
     manifest = read_candidate(made.folder, verify=True)
     assert manifest['kind'] == 'generated'
-    assert manifest['model'] == {'name': 'cosmos3-other', 'revision': COMMIT}
+    stated = {'name': 'cosmos3-other', 'revision': COMMIT, 'licence': 'openmdw-1.1 (LICENSE)'}
+    assert manifest['model'] == stated
     assert manifest['parameters']['device'] == 'cpu'
     assert manifest['asked']['kind'] == 'forward_dynamics'
     assert manifest['asked']['steps'] == 1

@@ -166,6 +166,21 @@ def test_how_a_film_is_asked_for_is_told_to_the_server_and_part_of_the_candidate
     assert order_id(order, other) != made.id
 
 
+def test_the_licence_of_what_is_served_is_known_where_that_commit_lies_here_too(
+    stand, tmp_path, monkeypatch
+):
+    commit = 'c' * 40
+    card = tmp_path / 'models--nvidia--Cosmos3-Nano' / 'snapshots' / commit / 'README.md'
+    card.parent.mkdir(parents=True)
+    card.write_text('---\nlicense: mit\n---\n# words\n---\n')
+    monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path))
+    said = [
+        Remote(Server(stand.endpoint, SERVED, given)).model_licence
+        for given in (commit, '', 'd' * 40)
+    ]
+    assert said == ['mit', None, None]
+
+
 def test_any_commands_can_be_asked_for_without_making_a_candidate(stand, episode, robot_file):
     order = order_of(episode, robot_file, SLOWER)
     clip = read_clip(order)

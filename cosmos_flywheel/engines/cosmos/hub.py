@@ -25,11 +25,13 @@ from cosmos_flywheel.core.lineage import sha256_file
 from cosmos_flywheel.engines.cosmos.errors import CheckpointError
 from cosmos_flywheel.engines.cosmos.model import COMMIT
 from cosmos_flywheel.engines.cosmos.sums import KINDS, PARTS
+from cosmos_flywheel.engines.cosmos.terms import read_head, stated_licence
 
 REPO = re.compile(r'[\w.-]+/[\w.-]+')
 SHA256 = re.compile(r'[0-9a-f]{64}')
 PULLED = 'pulled.json'
 """What was fetched, written last."""
+CARD = 'README.md'
 TRIES = 3
 """How often a file that is cut off is resumed before it is given up."""
 Tell = Callable[[str, int, int], None]
@@ -90,7 +92,8 @@ def pull(
             f'{repo}: nothing can be fetched while HF_HUB_OFFLINE is set; unset it, or copy the '
             f'checkpoint to {folder} by other means'
         )
-    files = _listed(hub, repo, commit, endpoint)
+    info = _asked(hub, repo, commit, endpoint)
+    files = _listed(info, repo, commit)
     _require_room(files, folder)
     whole, done = sum(file.size for file in files), 0
     for file in files:
@@ -98,7 +101,8 @@ def pull(
             tell(file.name, done, whole)
         _fetch(hub, repo, commit, file, folder, endpoint)
         done += file.size
-    _note(repo, commit, files, folder)
+    head = info.card_data.to_dict() if info.card_data else {}
+    _note(repo, commit, stated_licence(head), files, folder)
     return files
 
 
@@ -188,6 +192,15 @@ def _another(path: Path, found: str, pulled: str) -> str:
     )
 
 
+def licence_of(checkpoint: Path) -> str | None:
+    """What its card states: as noted when it was fetched, or as it lies in the hub's cache."""
+    try:
+        noted = json.loads((checkpoint / PULLED).read_text('utf-8'))['licence']
+    except (OSError, ValueError, KeyError, TypeError):
+        return stated_licence(read_head(checkpoint / CARD))
+    return str(noted) if noted else None
+
+
 def _cache() -> Path:
     """As the hub's library says."""
     named = os.environ.get('HF_HUB_CACHE')
@@ -195,12 +208,17 @@ def _cache() -> Path:
     return Path(named) if named else Path(home) / 'hub'
 
 
-def _listed(hub: Any, repo: str, commit: str, endpoint: str | None) -> list[HubFile]:
-    """The files of a commit that the engine reads."""
+def _asked(hub: Any, repo: str, commit: str, endpoint: str | None) -> Any:
+    """What the hub says of a commit."""
     with _words(hub, repo, commit):
         info = hub.HfApi(endpoint).model_info(repo, revision=commit, files_metadata=True)
     if info.sha != commit:
         raise EngineError(f'{repo}: the hub answers with commit {info.sha}, not {commit}')
+    return info
+
+
+def _listed(info: Any, repo: str, commit: str) -> list[HubFile]:
+    """The files of a commit that the engine reads."""
     files = []
     for entry in info.siblings or []:
         path = Path(entry.rfilename)
@@ -257,10 +275,11 @@ def _fetch(
         )
 
 
-def _note(repo: str, commit: str, files: list[HubFile], folder: Path) -> None:
+def _note(repo: str, commit: str, licence: str | None, files: list[HubFile], folder: Path) -> None:
     content = {
         'repo': repo,
         'commit': commit,
+        'licence': licence,
         'files': {f.name: {'size': f.size, 'sha256': f.sha256 or None} for f in files},
     }
     (folder / PULLED).write_text(json.dumps(content, indent=2, sort_keys=True) + '\n')

@@ -58,7 +58,8 @@ class Hub(BaseHTTPRequestHandler):
                 sum_ = hashlib.sha256(data).hexdigest()
                 entry['lfs'] = {'sha256': sum_, 'size': len(data), 'pointerSize': 134}
             siblings.append(entry)
-        return {'id': self.repo, 'sha': self.commit, 'siblings': siblings}
+        card = {'license': 'other', 'license_name': 'openmdw-1.1', 'license_link': 'LICENSE.md'}
+        return {'id': self.repo, 'sha': self.commit, 'siblings': siblings, 'cardData': card}
 
     def send_file(self, name: str, body: bool) -> None:
         data = (self.folder / name).read_bytes()

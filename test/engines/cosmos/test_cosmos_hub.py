@@ -19,7 +19,7 @@ constants = pytest.importorskip(
 from cosmos_flywheel.core.errors import EngineError  # noqa: E402
 from cosmos_flywheel.core.lineage import sha256_file  # noqa: E402
 from cosmos_flywheel.engines.cosmos import hub as door  # noqa: E402
-from cosmos_flywheel.engines.cosmos.hub import PULLED, pull  # noqa: E402
+from cosmos_flywheel.engines.cosmos.hub import PULLED, licence_of, pull  # noqa: E402
 
 REPO, COMMIT = 'someone/Tiny', 'd' * 40
 SHARD = 'transformer/diffusion_pytorch_model.safetensors'
@@ -69,7 +69,7 @@ def test_what_the_engine_reads_is_fetched_and_nothing_else(serve, model, tmp_pat
         'text_tokenizer/tokenizer.json',
     }  # fmt: skip
     assert all(sha256_file(tmp_path / COMMIT / n) == sha256_file(model / n) for n in names)
-    assert (tmp_path / COMMIT / PULLED).is_file()
+    assert licence_of(tmp_path / COMMIT) == 'openmdw-1.1 (LICENSE.md)'
     assert not list((tmp_path / COMMIT).rglob('*.bin'))
 
 
