@@ -21,19 +21,22 @@ from cosmos_flywheel.bags.record import write_bag
 from cosmos_flywheel.bags.recording import Recording, read_recording
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.contract import Robot as RobotFile
+from cosmos_flywheel.core.envelope import Envelope
 from cosmos_flywheel.core.errors import ConfigError, OrderError
 from cosmos_flywheel.core.lineage import canonical_json
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.actions import Commands, planned
+from cosmos_flywheel.generate.acts import ACTS, HALF, acts_of, not_acted, unproved
 from cosmos_flywheel.generate.base import Extra, Made, Order, unknown_axis, whole_cell
 from cosmos_flywheel.generate.clip import read_clip
+from cosmos_flywheel.generate.rehearsal import SCENES, Wanted, rehearsed
 from cosmos_flywheel.sim import find_robot
 from cosmos_flywheel.sim.record import Recording as SimRecording
-from cosmos_flywheel.sim.record import record, rehearse
+from cosmos_flywheel.sim.record import record
 from cosmos_flywheel.sim.render import load_mujoco
 from cosmos_flywheel.sim.world import Change, Fault, Robot, Setup
 
-REVISION = 3
+REVISION = 4
 """Counts up whenever equal orders get other episodes."""
 TWINS: Mapping[str, str] = {'sim_arm': 'arm', 'sim_base': 'base'}
 """Simulated robot by the name in the robot file."""
@@ -61,6 +64,14 @@ IN_THE_WAY = ('person', 'blocked_aisle', 'fallen_carton')
 STRAIGHT_RAD_S = 1e-3
 FASTER, SLOWER = 1.08, 0.9
 STRENGTHS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.12, 0.06)
+BANDS: Mapping[str, tuple[float, float]] = {
+    'any': (0.0, 1.0),
+    'weak': (0.0, 0.5),
+    'strong': (0.7, 1.0),
+}
+"""Between which strengths each value of axis `strength` lies."""
+LEAST_DRAWN = 0.25
+"""No weaker strength is tried at first."""
 
 AXES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     'light': {
@@ -89,7 +100,7 @@ _ENDS: Mapping[str, bool] = {'near_miss': True, 'recovery': True}
 
 
 @dataclass(frozen=True, slots=True)
-class _Twin:
+class Twin:
     """What is acted out."""
 
     robot: Robot
@@ -104,7 +115,7 @@ class Simulator:
     kind = 'simulation'
     repeatable = True
     parameters: Mapping[str, Any] = {'revision': REVISION}
-    axes: Mapping[str, Collection[str]] = AXES
+    axes: Mapping[str, Collection[str]] = {**AXES, **ACTS}
 
     @property
     def model(self) -> tuple[str, str | None]:
@@ -127,13 +138,20 @@ class Simulator:
             return (
                 f'the twin cannot fail by {brief.failure.cause!r}; it can by {", ".join(faults)}'
             )
-        return unknown_axis(variation, AXES) or _unfit(twin, fault, variation.family)
+        return (
+            unknown_axis(variation, self.axes)
+            or not_acted(variation, fault.name)
+            or unfit(twin, fault, variation.family)
+        )
 
     def make(self, order: Order) -> Made:
         """One episode of the twin."""
         twin = _twin_of(order)
-        setup = _setup(order, twin)
+        setup, place = setup_for(order, twin)
         recording = record(twin.robot, setup, film=False)
+        untrue = unproved(order.variation, recording)
+        if untrue:
+            raise ConfigError(f'sim: {order.variation}: seed {order.seed}: {untrue}')
         clip = _as_bag(recording)
         seen = _read(clip, order.robot)
         commands = _commands(order, seen, recording)
@@ -148,7 +166,7 @@ class Simulator:
                 'label.json': canonical_json(label) + b'\n',
                 'truth.npz': _packed(recording.truth),
             },
-            notes=_notes(order, setup, recording),
+            notes=_notes(order, setup, place, recording),
         )
 
 
@@ -173,7 +191,7 @@ def task_of(robot: str, recording: Recording, names: tuple[str, ...]) -> str:
     return 'dock' if straight > 0.25 or turned_rad > 0.9 else 'patrol'
 
 
-def _unfit(twin: str, fault: Fault, family: str) -> str:
+def unfit(twin: str, fault: Fault, family: str) -> str:
     """Why a family cannot be acted out with this fault; '' if it can."""
     if family in ('earlier', 'later') and (fault.kind == 'policy' or fault.name in STEADY):
         return f'{fault.name} begins with a leg of the script, not {family}'
@@ -181,12 +199,14 @@ def _unfit(twin: str, fault: Fault, family: str) -> str:
         return f'{fault.name} is of the camera: the world does not notice it'
     if family == 'recovery' and twin == 'base' and fault.name not in IN_THE_WAY:
         return f'the base can only stop for what is in its way, not for {fault.name}'
+    if family == 'recovery' and fault.name == 'blocked':
+        return 'the expert of the arm knows no way round what blocks it'
     if fault.kind == 'benign':
         return f'{fault.name} is no failure'
     return ''
 
 
-def _twin_of(order: Order) -> _Twin:
+def _twin_of(order: Order) -> Twin:
     name = TWINS[order.brief.origin.robot]
     robot = find_robot(name)
     fault = robot.faults[fault_of(order.brief)]
@@ -196,79 +216,101 @@ def _twin_of(order: Order) -> _Twin:
             f'brief {order.brief.id}: the clip shows {name} {task}, which cannot fail by '
             f'{fault.name}; correct the cause in the brief'
         )
-    return _Twin(robot, task, fault)
+    return Twin(robot, task, fault)
 
 
-def _setup(order: Order, twin: _Twin) -> Setup:
-    """The scene by the seed, the changes by the cell, the strength by rehearsal."""
+def setup_for(order: Order, twin: Twin) -> tuple[Setup, int]:
+    """Scenes by the seed, changes by the cell, strength by rehearsal; with the scene's place."""
     family = order.variation.family
     changes: dict[str, Any] = {}
-    for axis, value in sorted(whole_cell(order, AXES).items()):
-        changes |= AXES[axis][value]
+    for axis, value in _cell(order).items():
+        changes |= AXES[axis][value] if axis in AXES else {}
     changes |= _FAMILY_CHANGES.get(family, {})
-    seed = int(order.chance('scene').integers(1, 2**31))
-    base = Setup(twin.task, seed, twin.fault, 1.0, Change(**changes), family == 'recovery')
-    return _rehearsed(order, twin, base)
+    for act in acts_of(order.variation):
+        changes |= {} if act.pace is None else {'pace': act.pace}
+    fault, change, recovers = twin.fault, Change(**changes), family == 'recovery'
+    seeds = order.chance('scene').integers(1, 2**31, SCENES)
+    scenes = [Setup(twin.task, int(seed), fault, 1.0, change, recovers) for seed in seeds]
+    ends_well = None if fault.kind == 'sensor' else _ENDS.get(family, False)
+    needed = recovers and _spoils(order, fault)
+    wanted = Wanted(_strengths(order), ends_well, needed, _bounds(order))
+    try:
+        return rehearsed(twin.robot, scenes, wanted)
+    except ConfigError as error:
+        raise ConfigError(f'sim: {order.variation}, seed {order.seed}: {error}') from error
 
 
-def _rehearsed(order: Order, twin: _Twin, base: Setup) -> Setup:
-    """With the strength at which the episode ends as its family is to end.
+def _cell(order: Order) -> dict[str, str]:
+    """A value on every axis; where the family decides the strength, an open one stays open."""
+    cell = whole_cell(order, AXES)
+    decides = order.variation.family in (*_ENDS, 'harder') or any(acts_of(order.variation))
+    if decides and 'strength' not in order.variation.cell:
+        cell['strength'] = 'any'
+    return dict(sorted(cell.items()))
+
+
+def _spoils(order: Order, fault: Fault) -> bool:
+    """Whether the task is to end badly where no expert takes over.
+
+    A joint that stalls need not spoil it, nor does who turns back half of the way.
+    """
+    return fault.name != 'stall' and order.variation.cell.get('after') != HALF
+
+
+def _strengths(order: Order) -> tuple[float, ...]:
+    """Of the fault, to rehearse, the most wanted first."""
+    family = order.variation.family
+    told = tuple(act.strength for act in acts_of(order.variation) if act.strength is not None)
+    least, most = BANDS[_cell(order)['strength']]
+    within = tuple(s for s in STRENGTHS if least <= s <= most)
+    if told or family == 'harder':
+        return told or (1.0,)
+    if family == 'near_miss':
+        return within
+    low = max(least, LEAST_DRAWN)
+    drawn = round(float(order.chance('strength').uniform(low, most)), 3)
+    if family == 'recovery':
+        return (drawn, *(s for s in within if s < drawn))
+    return (drawn, *(s for s in reversed(within) if s > drawn))
+
+
+def _bounds(order: Order) -> Envelope | None:
+    """The brief's envelope at the robot's clock.
 
     Raises:
-        ConfigError: it ends well at every strength though it should not, or badly at each.
+        OrderError: there is none, and a recovery is ordered.
 
     """
-    family = order.variation.family
-    strengths = _candidates(order)
-    if twin.fault.kind == 'sensor':  # what the camera shows does not move the script
-        return replace(base, strength=strengths[0])
-    wanted = _ENDS.get(family, False)
-    for strength in strengths:
-        setup = replace(base, strength=strength)
-        if rehearse(twin.robot, setup) == wanted:
-            return setup
-    if not wanted:  # a failure of the robot though not of the task, such as a second attempt
-        return replace(base, strength=strengths[0])
-    raise ConfigError(
-        f'sim: {order.variation}: seed {order.seed} does not end well after {twin.fault.name}, '
-        'however weak; take another seed'
-    )
-
-
-def _candidates(order: Order) -> tuple[float, ...]:
-    """Strengths to rehearse, the most wanted first."""
-    family, asked = order.variation.family, whole_cell(order, AXES)['strength']
-    if family == 'near_miss':
-        return STRENGTHS
-    if family == 'harder' or asked == 'strong':
-        return (1.0,)
-    low, high = (0.25, 0.5) if asked == 'weak' else (0.5, 1.0)
-    drawn = round(float(order.chance('strength').uniform(low, high)), 3)
-    stronger = tuple(s for s in reversed(STRENGTHS) if s > drawn)
-    weaker = tuple(s for s in STRENGTHS if s < drawn)
-    return (drawn, *(weaker if family == 'recovery' else stronger))
+    envelope = order.brief.envelope
+    if envelope is not None:
+        return replace(envelope, hz=order.robot.clock.hz)
+    if order.variation.family == 'recovery':
+        raise OrderError(
+            'an expert needs an envelope to keep within and the brief has none; make the brief '
+            'again with nominal bags'
+        )
+    return None
 
 
 def _commands(order: Order, seen: Recording, recording: SimRecording) -> Commands:
-    """What the script commanded between the pictures, if it keeps to the envelope.
+    """What the script commanded between the pictures; its whole path keeps to the envelope.
 
     As the simulator was told, at each picture: who reads the bag knows no command before the first
     message has come.
     """
-    label, told = recording.label, recording.truth['command']
+    label, told = recording.label, np.asarray(recording.truth['command'], np.float64)
+    if order.brief.envelope is not None:
+        planned(told, 'expert', order.robot, order.brief.envelope)
     since_s = (seen.stamps_ns[:-1] - label['start_ns']) / 1e9
     frames = np.clip(np.rint(since_s * label['fps']).astype(int), 0, len(told) - 1)
-    values = np.asarray(told[frames], np.float64)
-    if order.variation.family == 'recovery' or order.brief.envelope is not None:
-        return planned(values, 'expert', order.robot, order.brief.envelope)
-    return Commands(values, 'expert', order.robot.clock.hz, order.robot.action_names)
+    return Commands(told[frames], 'expert', order.robot.clock.hz, order.robot.action_names)
 
 
-def _notes(order: Order, setup: Setup, recording: SimRecording) -> tuple[str, ...]:
+def _notes(order: Order, setup: Setup, place: int, recording: SimRecording) -> tuple[str, ...]:
     fault = setup.fault
     assert fault is not None
     ends = 'well' if recording.ends_well else 'badly'
-    cell = whole_cell(order, AXES)
+    cell = _cell(order)
     notes = [
         f'simulation: {recording.label["robot"]} {setup.task}, scene {setup.seed}, '
         f'{fault.name} at strength {setup.strength:g}; the task ends {ends}',
@@ -279,8 +321,14 @@ def _notes(order: Order, setup: Setup, recording: SimRecording) -> tuple[str, ..
             f'{order.variation.actions} commands were ordered; they belong to the recorded scene, '
             'so in this one the script of the simulator commands'
         )
+    if place:
+        notes.append(
+            f'scene {place + 1} of the seed: those before leave the envelope or end otherwise'
+        )
     if setup.recovers:
         notes.append('an expert that sees the true world takes over once the fault has shown')
+        if _spoils(order, fault):
+            notes.append('without it the task ends badly')
     return tuple(notes)
 
 

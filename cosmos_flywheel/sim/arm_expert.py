@@ -14,11 +14,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from cosmos_flywheel.sim.arm_faults import RECOVERY_S
 from cosmos_flywheel.sim.arm_plan import (
-    CARRY_M,
     CLOSED_M,
     GRASP_M,
-    HOVER_M,
     OPEN_M,
     PUSH_M,
     RELEASE_M,
@@ -31,27 +30,38 @@ from cosmos_flywheel.sim.arm_scene import PUSHED_HALF_M, Scene, draw_scene
 from cosmos_flywheel.sim.world import Numbers, Setup, Span
 
 NOTICES_S = 0.4
-"""So long after a fault began it takes over, at the end of the leg that is under way: there the
-hand stands still."""
-SCRIPTS, CALM = 16, 0.8
-"""It moves with at most this share of the speed and acceleration that so many nominal scripts
-reach: each of them is another one's hurry."""
+"""So long after a fault began, at the earliest, it takes over, at the end of the leg that is under
+way: there the hand stands still."""
+SCRIPTS, CALM = 16, 0.9
+"""It moves with at most this share of the speed and acceleration that most of so many nominal
+scripts reach: the fastest of them would be a hurry to the others."""
 MOST_SLOWER = 2.5
 """A motion that wants still more time leads to where the arm hardly reaches."""
 LONGEST_S = 20.0
 """No plan of its takes longer; how long it takes is known once it has taken over."""
 SAMPLE_HZ = 60
 """At which the motion of a plan is measured."""
-BEHIND_M = PUSHED_HALF_M + 0.018
-"""From the middle of the box to the hand that is going to push it."""
+CLEAR_M = 0.12
+"""So high it goes over what lies on the table, held cube and all, and no higher: the lower, the
+further the arm reaches."""
+FINGER_M, BEHIND_M = 0.011, 0.023
+"""From the box to the middle of a hand that touches it, and of one that comes down behind it."""
+SLANT_RAD = 0.2
+"""The hand need not be squarer to the way than this: it turns no further than it has to."""
 ARRIVED_M = {'pick_place': 0.05, 'push': 0.03}
 """An object so near to its goal is there."""
 
 
 def takes_over_s(plan: Plan, span: Span) -> float:
-    """When the expert takes over, in seconds of the script's plan."""
+    """When the expert takes over, in seconds of the script's plan.
+
+    The fault has shown itself and, where it does not stay for ever, is over.
+    """
+    shown_s = span.start_s + NOTICES_S
+    if np.isfinite(span.stop_s):
+        shown_s = max(shown_s, span.stop_s + RECOVERY_S)
     ends_s = np.cumsum([leg.seconds for leg in plan.legs])
-    later = ends_s[ends_s >= span.start_s + NOTICES_S]
+    later = ends_s[ends_s >= shown_s]
     return float(later[0] if len(later) else ends_s[-1])
 
 
@@ -80,18 +90,18 @@ def is_arrived(task: str, scene: Scene, pose: Numbers) -> bool:
 def _pick_place(scene: Scene, now: Leg, pose: Numbers) -> tuple[Leg, ...]:
     turn = now.place.turn + _nearest(_yaw(pose) - now.place.turn, np.pi / 2)
     grasp = Place(float(pose[0]), float(pose[1]), GRASP_M, turn)
-    tray = Place(*scene.positions['tray'], CARRY_M, np.pi / 2)
+    tray = Place(*scene.positions['tray'], CLEAR_M, np.pi / 2)
     return (
-        Leg('rise', 0.8, now.place.at_height(CARRY_M), OPEN_M),
-        Leg('approach', 1.3, grasp.at_height(HOVER_M), OPEN_M),
+        Leg('rise', 0.8, now.place.at_height(CLEAR_M), OPEN_M),
+        Leg('approach', 1.3, grasp.at_height(CLEAR_M), OPEN_M),
         Leg('descend', 0.8, grasp, OPEN_M),
         Leg('close', 0.5, grasp, CLOSED_M),
-        Leg('lift', 0.7, grasp.at_height(CARRY_M), CLOSED_M),
+        Leg('lift', 0.7, grasp.at_height(CLEAR_M), CLOSED_M),
         Leg('carry', 1.5, tray, CLOSED_M),
         Leg('lower', 0.6, tray.at_height(RELEASE_M), CLOSED_M),
         Leg('open', 0.4, tray.at_height(RELEASE_M), OPEN_M),
-        Leg('retreat', 0.6, tray.at_height(0.2), OPEN_M),
-        Leg('end', 0.3, tray.at_height(0.2), OPEN_M),
+        Leg('retreat', 0.6, tray, OPEN_M),
+        Leg('end', 0.3, tray, OPEN_M),
     )
 
 
@@ -99,22 +109,25 @@ def _push(scene: Scene, now: Leg, pose: Numbers) -> tuple[Leg, ...]:
     box, goal = pose[:2], np.array(scene.positions['goal'])
     way = goal - box
     along = way / max(float(np.hypot(*way)), 1e-6)
-    turn = now.place.turn + _nearest(
-        float(np.arctan2(along[1], along[0])) + np.pi / 2 - now.place.turn, np.pi
-    )
-    begin, end = box - (BEHIND_M + 0.03) * along, goal - (PUSHED_HALF_M + 0.011) * along
+    heading = float(np.arctan2(along[1], along[0]))
+    apart = _nearest(heading + np.pi / 2 - now.place.turn, np.pi)
+    turn = now.place.turn + apart - float(np.clip(apart, -SLANT_RAD, SLANT_RAD))
+    askew = _yaw(pose) - heading
+    reach_m = PUSHED_HALF_M * (abs(np.cos(askew)) + abs(np.sin(askew)))
+    begin = box - (reach_m + BEHIND_M) * along
+    end = goal - (PUSHED_HALF_M + FINGER_M) * along
     low = Place(begin[0], begin[1], PUSH_M, turn)
     done = Place(end[0], end[1], PUSH_M, turn)
     away = done.moved(-0.05 * along[0], -0.05 * along[1])
     return (
-        Leg('rise', 0.8, now.place.at_height(HOVER_M), CLOSED_M),
-        Leg('approach', 1.2, low.at_height(HOVER_M), CLOSED_M),
+        Leg('rise', 0.8, now.place.at_height(CLEAR_M), CLOSED_M),
+        Leg('approach', 1.2, low.at_height(CLEAR_M), CLOSED_M),
         Leg('descend', 0.6, low, CLOSED_M),
         Leg('push', 2.2, done, CLOSED_M),
         Leg('stop', 0.4, done, CLOSED_M),
         Leg('back', 0.4, away, CLOSED_M),
-        Leg('retreat', 0.6, away.at_height(0.2), CLOSED_M),
-        Leg('end', 0.3, away.at_height(0.2), CLOSED_M),
+        Leg('retreat', 0.6, away.at_height(CLEAR_M), CLOSED_M),
+        Leg('end', 0.3, away.at_height(CLEAR_M), CLOSED_M),
     )
 
 
@@ -129,8 +142,9 @@ def _unhurried(task: str, before: Leg, leg: Leg) -> Leg:
 def _limits(task: str) -> Numbers:
     """Of each element of the command, (2, 6), as `_rates`; endless for what scripts never move."""
     setups = [Setup(task, seed) for seed in range(SCRIPTS)]
-    reached = np.max([_rates(make_plan(setup, draw_scene(setup))) for setup in setups], axis=0)
-    return np.where(reached > 0, CALM * reached, np.inf)
+    reached = [_rates(make_plan(setup, draw_scene(setup))) for setup in setups]
+    typical = np.median(reached, axis=0)
+    return np.where(typical > 0, CALM * typical, np.inf)
 
 
 def _rates(plan: Plan) -> Numbers:

@@ -68,6 +68,7 @@ FAULTS = by_name((
 
 CUBE_WEIGHT_N, GRIP_N = 0.06 * 9.81, 14.0
 RECOVERY_S = 0.3
+"""Within this time a motor that stalled comes back to its command."""
 WALL_M, PUSH_WALL_M = 0.018, 0.09
 """Half the wall's thickness with some air; its height before the box."""
 _AWAY = np.array([0.0, 0.0, -2.0])

@@ -17,9 +17,9 @@ from cosmos_flywheel.core.errors import SimError
 from cosmos_flywheel.core.types import Picture
 from cosmos_flywheel.sim.episode import SCHEMA, Episode
 from cosmos_flywheel.sim.messages import Fields
-from cosmos_flywheel.sim.world import Robot, Said, Setup
+from cosmos_flywheel.sim.world import Numbers, Robot, Said, Setup
 
-__all__ = ['SCHEMA', 'Message', 'Progress', 'Recording', 'record']
+__all__ = ['SCHEMA', 'Message', 'Progress', 'Recording', 'Rehearsal', 'record', 'rehearse']
 
 EPOCH_S = 1_700_000_000
 """Invented: seed 0 begins here …"""
@@ -98,19 +98,36 @@ def record(
         return recorder.recording(episode)
 
 
-def rehearse(robot: Robot, setup: Setup) -> bool:
-    """Run an episode without camera and twin: whether it ends well; a tenth of the work.
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What an episode without pictures tells."""
+
+    ends_well: bool
+    commands: Numbers
+    """(T, A), one a camera frame."""
+    onset: int
+    """The frame at which the fault begins; T without one."""
+
+
+def rehearse(robot: Robot, setup: Setup) -> Rehearsal:
+    """Run an episode without camera and twin: a tenth of the work.
 
     Raises:
         SimError: MuJoCo is missing.
 
     """
+    commands = []
     with closing(robot.start(setup)) as world:
         ticks = 0
         while ticks < round(world.seconds * robot.control_hz):
-            world.step(world.command())
+            command = world.command()
+            if ticks % (robot.control_hz // robot.camera_hz) == 0:
+                commands.append(command)
+            world.step(command)
             ticks += 1
-        return world.ends_well()
+        begins_s = np.inf if world.span is None else world.span.start_s
+        onset = int(min(len(commands), np.rint(begins_s * robot.camera_hz)))
+        return Rehearsal(world.ends_well(), np.array(commands), onset)
 
 
 class _Recorder:

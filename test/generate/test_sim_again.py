@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,13 +17,25 @@ from cosmos_flywheel.core.envelope import measure_envelope
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate import sim
+from cosmos_flywheel.generate.acts import (
+    ACTS,
+    FOLLOWS,
+    HALF,
+    share_missing,
+    share_of_way,
+    unproved,
+)
 from cosmos_flywheel.generate.make import differences, make_candidate
+from cosmos_flywheel.generate.rehearsal import Wanted, rehearsed
 from cosmos_flywheel.generate.sim import Simulator, task_of
 from cosmos_flywheel.sim import find_robot
 from cosmos_flywheel.sim.base_drive import plan_drive
+from cosmos_flywheel.sim.episode import Episode
 from cosmos_flywheel.sim.record import record as record_episode
+from cosmos_flywheel.sim.record import rehearse
 from cosmos_flywheel.sim.world import Setup
 from cosmos_flywheel.store.candidates import read_candidate, truth_folder
+from cosmos_flywheel.store.packs import load_pack
 from cosmos_flywheel.store.robots import load_robot
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures('rendering')]
@@ -94,6 +107,15 @@ def test_after_a_recovery_the_task_is_done_and_nominal_bounds_are_kept(order):
     assert label['frames'] / label['fps'] > label['onset_s'] + 6
 
 
+def test_what_the_brief_lets_follow_a_failure_is_acted_out(order):
+    after = Variation('recovery', 'nominal', USUAL | {'after': 'the push'})
+    assert SIM.refusal(order().brief, after) == ''
+    made = first_met(lambda seed: order(after, seed))
+    assert label_of(made)['fault'] == 'kick'
+    assert 'the task ends well' in made.notes[0]
+    assert 'without it the task ends badly' in made.notes
+
+
 def test_earlier_begins_earlier_than_later(order):
     soon, late = (SIM.make(order(replace(SAME, family=f))).onset_s for f in ('earlier', 'later'))
     assert 1.5 <= soon < late
@@ -111,7 +133,7 @@ def test_equal_orders_give_equal_bytes_and_the_truth_lies_apart(order, tmp_path)
 
 def test_a_script_that_leaves_the_envelope_is_refused(order, pushed):
     tight = replace(pushed[1], speed=(0.01,) * 6)
-    with pytest.raises(ConfigError, match=r'expert commands are refused: base leaves its speed'):
+    with pytest.raises(ConfigError, match=r'expert commands are refused: \w+ leaves its speed'):
         SIM.make(order(envelope=tight))
 
 
@@ -121,12 +143,44 @@ def test_a_script_that_leaves_the_envelope_is_refused(order, pushed):
         ('toppled', 'recovery', "cannot fail by 'toppled'"),
         ('wrong_object', 'earlier', 'begins with a leg of the script'),
         ('camera_freeze', 'recovery', 'the world does not notice'),
+        ('blocked_path', 'recovery', 'knows no way round'),
         ('texture', 'same_failure_new_scene', 'is no failure'),
     ],
 )
 def test_what_cannot_be_acted_out_is_refused_in_words(order, cause, family, reason):
     brief = order(cause=cause).brief
     assert reason in SIM.refusal(brief, Variation(family, 'recorded'))
+
+
+@pytest.mark.parametrize(
+    ('cause', 'family', 'cell', 'reason'),
+    [
+        ('slipped_object', 'recovery', {'after': 'the push'}, 'in family recovery after kick'),
+        ('object_moved', 'harder', {'after': 'the push'}, 'not in harder after kick'),
+        ('object_moved', 'recovery', {'after': 'a while'}, "knows no after 'a while'"),
+        ('blocked_path', 'recovery', {'way': 'around the obstacle'}, 'knows no way'),
+        ('object_moved', 'faster', {'pace': 'four fifths'}, 'in family slower, not in faster'),
+    ],
+)
+def test_no_other_cause_and_family_claims_what_is_acted_out(order, cause, family, cell, reason):
+    assert reason in SIM.refusal(order(cause=cause).brief, Variation(family, 'expert', cell))
+
+
+def test_the_packs_words_are_those_that_are_acted_out():
+    """A value that no pack orders of that family would never be asked for."""
+    packs = [load_pack(name)[0] for name in ('embodied_robot', 'warehouse')]
+    families = [(c.name, f) for pack in packs for c in pack.causes for f in c.families]
+    ordered = {
+        (family.name, axis, value, sim.CAUSES.get(cause, cause))
+        for cause, family in families
+        for axis, values in family.axes.items()
+        for value in values
+    }
+    for axis, acts in ACTS.items():
+        for value, act in acts.items():
+            faults = {fault for family, a, v, fault in ordered if (a, v) == (axis, value)}
+            assert faults >= set(act.faults), value
+            assert any((family, a, v) == (act.family, axis, value) for family, a, v, _ in ordered)
 
 
 def test_a_robot_without_a_twin_is_refused(order):
@@ -162,3 +216,63 @@ def test_commands_of_a_base_are_known_from_its_first_picture_on():
     order = SimpleNamespace(variation=SAME, brief=SimpleNamespace(envelope=envelope), robot=robot)
     found = sim._commands(order, seen, recording)
     np.testing.assert_array_equal(found.values, told[: len(seen) - 1])
+
+
+def test_a_scene_that_leaves_the_envelope_gives_way_to_another():
+    """Its first scene needs more than the envelope has; the second one does not."""
+    arm = find_robot('arm')
+    scenes = [Setup('push', seed, arm.faults['slip']) for seed in (1, 2)]
+    paths = [rehearse(arm, replace(scene, strength=1.0)).commands for scene in scenes]
+    units = ('rad',) * 5 + ('m',)
+    bounds = measure_envelope(load_robot('sim_arm').action_names, units, 15.0, paths[1:], room=0.0)
+    wanted = Wanted((1.0,), None, is_needed=False, envelope=bounds)
+    assert bounds.violations(paths[0])
+    assert rehearsed(arm, scenes, wanted) == (replace(scenes[1], strength=1.0), 1)
+    with pytest.raises(ConfigError, match=r'expert commands are refused: .* tried in 1 scenes'):
+        rehearsed(arm, scenes[:1], wanted)
+
+
+@pytest.mark.parametrize(('strength', 'is_true'), [(0.25, True), (0.45, False)])
+def test_half_of_the_way_is_told_by_the_truth(strength, is_true):
+    fault = find_robot('arm').faults['wrong_object']
+    setup = Setup('pick_place', 4, fault, strength, recovers=True)
+    label, truth = acted(setup)
+    recording = SimpleNamespace(truth=truth, label=label, ends_well=True)
+    assert abs(share_of_way(truth) - 2 * strength) < 0.1
+    half = Variation('recovery', 'nominal', {'after': HALF})
+    assert (unproved(half, recording) == '') == is_true
+
+
+@pytest.mark.parametrize(('strength', 'is_true'), [(0.9, True), (0.03, False)])
+def test_a_joint_that_hardly_stalls_is_no_proof(strength, is_true):
+    fault = find_robot('arm').faults['stall']
+    label, truth = acted(Setup('pick_place', 4, fault, strength, recovers=True))
+    recording = SimpleNamespace(truth=truth, label=label, ends_well=True)
+    follows = Variation('recovery', 'nominal', {'after': FOLLOWS})
+    assert (unproved(follows, recording) == '') == is_true
+    assert unproved(follows, SimpleNamespace(truth=truth, ends_well=False)) != ''
+
+
+def test_missing_pictures_are_counted():
+    sent = [SimpleNamespace(msgtype='sensor_msgs/msg/CompressedImage')] * 33
+    truth = {'is_affected': np.arange(45) < 20}
+    recording = SimpleNamespace(truth=truth, messages=sent, ends_well=True)
+    assert share_missing(recording) == 0.6
+    half, most = (
+        Variation('harder', 'recorded', {'missing': value})
+        for value in ('half of the pictures', 'most pictures')
+    )
+    assert unproved(half, recording) == ''
+    assert unproved(most, recording) == '60% of the pictures are missing, not most pictures'
+
+
+def acted(setup):
+    """Label and truth of an episode without its pictures."""
+    with closing(Episode(find_robot('arm'), setup)) as episode:
+        blank = np.zeros((24, 40, 3), np.uint8)
+        episode._world.picture = lambda: blank
+        while episode.ticks < round(episode.seconds * 30):
+            if episode.has_frame():
+                episode.frame(0)
+            episode.step()
+        return episode.judged()

@@ -71,7 +71,7 @@ def test_a_share_of_the_window_makes_a_fault_begin_earlier_or_later():
 def test_nominal_episodes_end_well():
     for robot in (ARM, BASE):
         for task in robot.tasks:
-            assert rehearse(robot, Setup(task, 11)), (robot.name, task)
+            assert rehearse(robot, Setup(task, 11)).ends_well, (robot.name, task)
 
 
 @pytest.mark.usefixtures('mujoco')
@@ -88,8 +88,8 @@ def test_nominal_episodes_end_well():
 )
 def test_an_expert_that_sees_gets_done_what_the_script_fails_at(robot, task, fault):
     setup = setup_of(robot, task, 1, fault, 0.9)
-    assert not rehearse(robot, setup)
-    assert rehearse(robot, replace(setup, recovers=True))
+    assert not rehearse(robot, setup).ends_well
+    assert rehearse(robot, replace(setup, recovers=True)).ends_well
 
 
 @pytest.mark.usefixtures('mujoco')
@@ -118,7 +118,7 @@ def test_joints_that_sway_can_be_told_apart_and_the_task_is_done_all_the_same():
     assert identifiability(scripts, names, ARM.control_hz).tied == (('b', 'c', 'd'),)
     assert identifiability(swayed, names, ARM.control_hz).tied == ()
     assert 0.03 < np.abs(swayed[0] - scripts[0])[:, :4].max() < 0.12
-    assert rehearse(ARM, swaying[0])
+    assert rehearse(ARM, swaying[0]).ends_well
 
 
 def commands_of(robot, setup):
