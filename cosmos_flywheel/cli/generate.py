@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,18 @@ from cosmos_flywheel.cli.executor import add_executor, given_executor
 from cosmos_flywheel.cli.generate_screen import Watch, show
 from cosmos_flywheel.cli.means import add_backends, add_means, given_backends, given_means
 from cosmos_flywheel.cli.table import printable
-from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.errors import ConfigError, FlywheelError
 from cosmos_flywheel.generate.backends import (
-    BACKENDS,
-    Means,
     able,
     find_backend,
+    first_maker,
+    ready,
     usual_backend,
 )
 from cosmos_flywheel.generate.base import Generator, Order
 from cosmos_flywheel.generate.budget import Budget, changed
 from cosmos_flywheel.generate.make import brief_of, differences, variation_of
 from cosmos_flywheel.generate.order_work import OrderWork
-from cosmos_flywheel.generate.plan import make_plan
 from cosmos_flywheel.generate.planned import planned_orders
 from cosmos_flywheel.generate.produce import (
     Wish,
@@ -130,7 +128,9 @@ def _wishes(args: argparse.Namespace, nominal: tuple[Path, ...]) -> tuple[list[W
             'a plan, or --queued for what waits in the queue'
         )
     means, backends = given_means(args), given_backends(args)
-    named = _ready(backends, means)
+    named, away = ready(backends, means, check=True)
+    for why in away:
+        print(printable(why), file=sys.stderr)
     if args.queued:
         mine = {one.name for one in named} or able(means)
         waiting, others = queued_wishes(args.out, mine)
@@ -150,7 +150,7 @@ def _wishes(args: argparse.Namespace, nominal: tuple[Path, ...]) -> tuple[list[W
         try:
             brief = read_brief(adopt(folder, args.out / BRIEFS))
             read_episode(args.out / brief.origin.id)
-            generator = _first(named, brief) if named else _checked(usual_backend(brief))
+            generator = first_maker(named, brief) if named else _checked(usual_backend(brief))
             wishes[brief.id] = wish_for(
                 brief, generator, args.n or COUNT, args.seed, nominal, means.robot
             )
@@ -159,26 +159,6 @@ def _wishes(args: argparse.Namespace, nominal: tuple[Path, ...]) -> tuple[list[W
                 raise
             unread.append(str(error))
     return list(wishes.values()), unread
-
-
-def _ready(backends: Sequence[str], means: Means) -> list[Generator]:
-    """Those that can be asked here; the others are told, and if there are none it is an error."""
-    ready: list[Generator] = []
-    for name in backends:
-        try:
-            ready.append(_checked(find_backend(name, means)))
-        except FlywheelError as error:
-            is_last = name == backends[-1]
-            if name not in BACKENDS or (is_last and not ready):
-                raise
-            print(printable(f'{name} cannot be asked here: {error}'), file=sys.stderr)
-    return ready
-
-
-def _first(generators: Sequence[Generator], brief: Brief) -> Generator:
-    """The first that makes anything of a brief."""
-    makes = (one for one in generators if make_plan(brief, one, 1).orders)
-    return next(makes, generators[0])
 
 
 def _checked(generator: Generator) -> Generator:

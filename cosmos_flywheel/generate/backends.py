@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import ConfigError
+from cosmos_flywheel.core.errors import ConfigError, FlywheelError
 from cosmos_flywheel.core.settings import nearest
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.engines.remote.server import SERVED, Server
@@ -97,6 +97,42 @@ def find_backend(name: str, means: Means) -> Generator:
     if name not in BACKENDS:
         raise ConfigError(f'no generator {name!r}; {nearest(name, BACKENDS)}')
     return BACKENDS[name](means)
+
+
+def ready(
+    names: Sequence[str], means: Means, *, check: bool = False
+) -> tuple[list[Generator], list[str]]:
+    """Generators of these names that can be asked here, in turn, and why the others cannot.
+
+    Args:
+        names: wanted, the first one first.
+        means: what they need.
+        check: have each see whether it can run.
+
+    Raises:
+        ConfigError: there is none of such a name.
+        FlywheelError: of the last one, where none can be asked.
+
+    """
+    found: list[Generator] = []
+    away: list[str] = []
+    for name in names:
+        try:
+            generator = find_backend(name, means)
+            if check:
+                generator.check()
+            found.append(generator)
+        except FlywheelError as error:
+            if name not in BACKENDS or (name == names[-1] and not found):
+                raise
+            away.append(f'{name} cannot be asked here: {error}')
+    return found, away
+
+
+def first_maker(generators: Sequence[Generator], brief: Brief) -> Generator:
+    """The first that makes anything of a brief; where none does, the first."""
+    makes = (one for one in generators if make_plan(brief, one, 1).orders)
+    return next(makes, generators[0])
 
 
 def usual_backend(brief: Brief) -> Generator:

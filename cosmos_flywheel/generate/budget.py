@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.core.errors import ConfigError
@@ -123,6 +124,15 @@ def changed(budget: Budget, text: str) -> Budget:
             raise ConfigError(f'budget {text!r}: limits {name} twice; give one of them')
         found[name] = None if value == 'none' else _number(part, word, value) * unit
     return replace(budget, **found)
+
+
+def require_rates(budget: Budget, rates: Rates, out: Path) -> None:
+    """Raise ConfigError where money is limited and nobody said what anything costs."""
+    if budget.money is not None and rates == Rates():
+        raise ConfigError(
+            'a budget of money needs to know what seconds cost: flywheel queue budget '
+            f'{out} --money-per-gpu-hour X'
+        )
 
 
 def _number(part: str, word: str, value: str) -> float:

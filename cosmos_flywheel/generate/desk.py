@@ -6,14 +6,18 @@ Nothing is spent on what nobody has called a failure, unless that was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
+from cosmos_flywheel.core.contract import Robot
+from cosmos_flywheel.core.envelope import Actions
 from cosmos_flywheel.core.errors import ConfigError, FlywheelError
-from cosmos_flywheel.generate.backends import Means, find_backend, usual_backend
+from cosmos_flywheel.generate.backends import Means, first_maker, ready, usual_backend
+from cosmos_flywheel.generate.base import Generator
 from cosmos_flywheel.generate.brief import compile_brief
+from cosmos_flywheel.generate.commands import nominal_paths
 from cosmos_flywheel.generate.failure import read_failure
 from cosmos_flywheel.generate.grid import current
 from cosmos_flywheel.generate.order_work import job_order
@@ -34,13 +38,16 @@ class Wanted:
 
     count: int = 8
     """Candidates."""
-    backend: str = ''
-    """Empty: the simulator for simulated robots, else the recorded clip in other looks."""
+    backends: tuple[str, ...] = ()
+    """A failure goes to the first that can be asked here and makes anything of it; none: to the
+    simulator for simulated robots, else the recorded clip in other looks."""
     pack: str = ''
     """Empty: the robot's."""
     untriaged: bool = False
     """Also for episodes that nobody has judged."""
     seed: int = 0
+    nominal: tuple[Path, ...] = ()
+    """Bags in which nothing went wrong: they bound commands, and commands are taken from them."""
     means: Means = field(default_factory=Means)
 
 
@@ -53,6 +60,10 @@ class Desk:
         """Episodes that nobody has judged yet."""
         self.refused: dict[str, str] = {}
         """Why a failure has no brief or no candidates, by episode."""
+        self.away: list[str] = []
+        """Why some of the generators that are wanted cannot be asked."""
+        self._paths: dict[str, list[Actions]] = {}
+        """Commands of the nominal bags, by the robot file that they were read by."""
 
     def look(self) -> int:
         """Make briefs of new failures, the worthiest first, and order their candidates.
@@ -78,8 +89,9 @@ class Desk:
             if r.id in briefs
         ]
         weighed = [(briefs[w.episode], weight) for w, weight in in_order(worths)]
+        named, self.away = ready(self._wanted.backends, self._wanted.means)
         with Queue.open(self._out) as queue:
-            return sum(self._order(queue, brief, weight) for brief, weight in weighed)
+            return sum(self._order(queue, brief, weight, named) for brief, weight in weighed)
 
     def _briefs(self) -> Iterator[Brief]:
         for folder in iter_briefs(self._out / BRIEFS):
@@ -95,23 +107,27 @@ class Desk:
         robot = load_robot(self._wanted.means.robot or row.robot or '')
         pack, sha256 = load_pack(self._wanted.pack or pack_for(robot.name))
         known = read_failure(self._out / row.id, pack, robot)
-        made = compile_brief(known, pack, sha256, robot)
+        made = compile_brief(known, pack, sha256, robot, self._nominal(robot))
         return read_brief(save_brief(self._out / BRIEFS, made.brief, made.files))
+
+    def _nominal(self, robot: Robot) -> list[Actions]:
+        key = robot.config_hash()
+        if key not in self._paths:
+            self._paths[key] = nominal_paths(self._wanted.nominal, robot)
+        return self._paths[key]
 
     def _cost(self, brief: Brief) -> float:
         pack, _ = load_pack(self._wanted.pack or brief.pack)
         return pack.cause(brief.failure.cause).cost
 
-    def _order(self, queue: Queue, brief: Brief, weight: float) -> int:
+    def _order(self, queue: Queue, brief: Brief, weight: float, named: Sequence[Generator]) -> int:
         wanted = self._wanted
-        generator = (
-            find_backend(wanted.backend, wanted.means) if wanted.backend else usual_backend(brief)
-        )
+        generator = first_maker(named, brief) if named else usual_backend(brief)
         plan = make_plan(brief, generator, wanted.count, wanted.seed)
         try:
             robot = load_robot(wanted.means.robot or brief.origin.robot)
             orders = [
-                job_order(brief, generator, variation, seed, round(weight), robot=robot)
+                job_order(brief, generator, variation, seed, round(weight), wanted.nominal, robot)
                 for variation, seed in plan.orders
             ]
         except ConfigError as error:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_flywheel.core.brief import Brief
-from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.job import CANCELLED, CLAIMED, DEAD, DONE, WAITING, Job, JobOrder
 from cosmos_flywheel.executors.base import Executor
 from cosmos_flywheel.generate.attempt import Work
 from cosmos_flywheel.generate.base import Generator
-from cosmos_flywheel.generate.budget import Budget, Rates, Run
+from cosmos_flywheel.generate.budget import Budget, Run, require_rates
 from cosmos_flywheel.generate.claims import Claims
 from cosmos_flywheel.generate.order_work import job_order
 from cosmos_flywheel.generate.plan import make_plan
@@ -140,11 +139,7 @@ def produce(
     there = {folder.name for folder in (out / CANDIDATES).glob('*')}
     with Queue.open(out) as queue:
         run = Run(budget=budget or Budget(), since=queue.last_claim())
-        if run.budget.money is not None and queue.rates() == Rates():
-            raise ConfigError(
-                'a budget of money needs to know what seconds cost: flywheel queue budget '
-                f'{out} --money-per-gpu-hour X'
-            )
+        require_rates(run.budget, queue.rates(), out)
         states = queue.states()
         before = {name for name, state in states.items() if state in (DEAD, CANCELLED)}
         asked: set[str] = set()

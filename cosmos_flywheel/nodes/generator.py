@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
+from cosmos_flywheel.bags.source import find_bags
 from cosmos_flywheel.core.errors import FlywheelError
 from cosmos_flywheel.core.job import CLAIMED, DEAD, DONE, WAITING, Job
 from cosmos_flywheel.engines.remote.server import SERVED
 from cosmos_flywheel.generate.backends import BACKENDS, Means, able
-from cosmos_flywheel.generate.budget import Budget, Run
+from cosmos_flywheel.generate.budget import Run, changed, require_rates
 from cosmos_flywheel.generate.desk import Desk, Wanted
+from cosmos_flywheel.generate.film_settings import FilmSettings
 from cosmos_flywheel.generate.news import News
 from cosmos_flywheel.generate.order_work import OrderWork
 from cosmos_flywheel.generate.queue import Queue
@@ -40,7 +43,7 @@ from cosmos_flywheel.store.candidates import candidate_folder, read_candidate
 from cosmos_flywheel.store.files import storing
 
 USUAL = Wanted()
-MEGABYTE = 1_000_000
+HOUR_S = 3600.0
 END_S = 60.0
 """The job that runs is given so long to end; a job that is left is done by the next worker."""
 HEARD_S = 1.0
@@ -48,20 +51,30 @@ HEARD_S = 1.0
 again a look later."""
 PARAMETERS = (
     Parameter('out', 'flywheel-out', 'folder of the episodes, and of briefs and candidates'),
-    Parameter('backend', '', 'who makes them; empty: sim or augment', choices=('', *BACKENDS)),
+    Parameter(
+        'backend',
+        (),
+        'who makes them, the first one first; empty: sim or augment',
+        choices=tuple(BACKENDS),
+    ),
     Parameter('model', '', 'a folder of flywheel fit, for backend local'),
     Parameter('checkpoint', '', 'Cosmos 3 on this disk, for backend cosmos'),
     Parameter('server', '', 'address of a vLLM-Omni server, for backend remote'),
     Parameter('served', SERVED, 'what that server calls its model'),
+    Parameter('commit', '', 'of the checkpoint that it serves, if known'),
     Parameter('allow_remote', False, 'pictures may go to a server on another machine'),
+    Parameter('guardrails', True, 'whether that server is asked to let its guardrails look'),
+    Parameter('settings', (), 'NAME=VALUE of flywheel generate --set, for remote and cosmos'),
+    Parameter('robot', '', "a robot or a robot file; empty: the episode's"),
     Parameter('pack', '', "domain pack or pack file; empty: the robot's"),
+    Parameter('nominal', (), 'bags, or folders of them, in which nothing went wrong'),
     Parameter('count', USUAL.count, 'candidates of each failure', '', 1, 100_000),
     Parameter('seed', USUAL.seed, 'of the first', '', 0, 2**32 - 1),
     Parameter('untriaged', False, 'also of episodes that nobody has judged'),
     Parameter('look_s', 5.0, 'between two looks into the folder', 's', 0.1, 3600.0),
-    Parameter('most_candidates', 0, 'of the whole queue; 0: as it is', '', 0, 10**9),
-    Parameter('most_gpu_s', 0.0, 'of the whole queue; 0: as it is', 's', 0.0, 1e9),
-    Parameter('most_disk_mb', 0.0, 'of the whole queue; 0: as it is', 'MB', 0.0, 1e9),
+    Parameter('budget', '', 'of the whole queue, as in flywheel queue budget; empty: as it is'),
+    Parameter('money_per_gpu_hour', 0.0, '0: as it is', '', 0.0, 1e9),
+    Parameter('money_per_cpu_hour', 0.0, '0: as it is', '', 0.0, 1e9),
 )
 
 
@@ -74,10 +87,8 @@ class Generator(Node):
         self._out = Path(given['out'])
         with storing(self._out):
             self._out.mkdir(parents=True, exist_ok=True)
-        budget = _budget(given)
-        if budget != Budget():
-            with Queue.open(self._out) as queue:
-                queue.set_budget(budget)
+        with Queue.open(self._out) as queue:
+            _limit(queue, given)
         wanted = _wanted(given)
         self._desk = Desk(self._out, wanted)
         self._news = News(self._out)
@@ -89,7 +100,7 @@ class Generator(Node):
         self._candidates = Publisher(self, Candidate, CANDIDATE, EPISODE_QOS)
         self.create_subscription(FailureEpisode, EPISODE, self._take, EPISODE_QOS)
         only = Run(backends=able(wanted.means))
-        work = OrderWork(means=wanted.means)
+        work = OrderWork(wanted.nominal, wanted.means)
         self._worker = Worker(self._out, work, stay=True, only=only)
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -157,7 +168,7 @@ class Generator(Node):
     def _status(self) -> Status:
         with Queue.open(self._out) as queue:
             counts, ledger = queue.counts(), queue.ledger()
-            problems = [*queue.away().values()]
+            problems = [*queue.away().values(), *self._desk.away]
             if queue.is_paused:
                 problems.append('the queue is paused; run: flywheel queue resume')
         problems += filter(None, (self._worker_trouble, self._desk_trouble))
@@ -182,24 +193,36 @@ class Generator(Node):
 
 
 def _wanted(given: Parameters) -> Wanted:
-    names = ('count', 'backend', 'pack', 'untriaged', 'seed')
+    FilmSettings.parse(given['settings'])
+    alike = (
+        'checkpoint', 'server', 'served', 'commit', 'allow_remote', 'guardrails', 'settings',
+        'robot',
+    )  # fmt: skip
     means = Means(
         model=Path(given['model']) if given['model'] else None,
-        checkpoint=given['checkpoint'],
-        server=given['server'],
-        served=given['served'],
-        allow_remote=given['allow_remote'],
+        **{name: given[name] for name in alike},
     )
-    return Wanted(**{name: given[name] for name in names}, means=means)
+    return Wanted(
+        backends=given['backend'],
+        nominal=tuple(find_bags([Path(bag) for bag in given['nominal']])),
+        means=means,
+        **{name: given[name] for name in ('count', 'pack', 'untriaged', 'seed')},
+    )
 
 
-def _budget(given: Parameters) -> Budget:
-    """Zero stands for no limit of this node's; one that `flywheel queue budget` set stays."""
-    return Budget(
-        gpu_s=given['most_gpu_s'] or None,
-        candidates=given['most_candidates'] or None,
-        disk_bytes=round(given['most_disk_mb'] * MEGABYTE) or None,
-    )
+def _limit(queue: Queue, given: Parameters) -> None:
+    """Set what was given; limits and rates that `flywheel queue budget` set stay beside it."""
+    rates = {
+        name: given[f'money_per_{unit}_hour'] / HOUR_S
+        for name, unit in (('gpu_s', 'gpu'), ('cpu_s', 'cpu'))
+        if given[f'money_per_{unit}_hour']
+    }
+    if rates:
+        queue.set_rates(replace(queue.rates(), **rates))
+    if given['budget']:
+        budget = changed(queue.budget(), given['budget'])
+        require_rates(budget, queue.rates(), queue.out)
+        queue.set_budget(budget)
 
 
 def make_node(**options: Any) -> Generator:

@@ -48,7 +48,7 @@ class Parameter:
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] = ()
-    """The only texts that are allowed; any if empty."""
+    """The only texts that are allowed, also in a list; any if empty."""
     live: bool = False
     """Whether it may be changed while the node runs."""
 
@@ -68,8 +68,9 @@ class Parameter:
             value = tuple(item for item in value if item)
         if type(value) is not kind:
             raise self._error(value, f'give {_KINDS[kind]}')
-        if self.choices and value not in self.choices:
-            raise self._error(value, nearest(str(value), self.choices))
+        for one in value if isinstance(value, tuple) else (value,):
+            if self.choices and one not in self.choices:
+                raise self._error(one, nearest(str(one), self.choices))
         if isinstance(value, float) and not isfinite(value):
             raise self._error(value, 'give a finite number')
         if isinstance(value, int | float) and not isinstance(value, bool):

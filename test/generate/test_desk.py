@@ -17,6 +17,7 @@ from cosmos_flywheel.generate.desk import Desk, Wanted
 from cosmos_flywheel.generate.order_work import OrderWork
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.generate.worker import Worker
+from cosmos_flywheel.store.briefs import BRIEFS, iter_briefs, read_brief
 from cosmos_flywheel.store.candidates import candidate_folder, read_candidate
 from cosmos_flywheel.store.catalogue import Catalogue, rebuild
 
@@ -46,7 +47,7 @@ def test_a_failure_is_ordered_once_whoever_looks(out):
 
 
 def test_a_brief_that_was_edited_is_taken_in_and_ordered_anew(out):
-    desk = Desk(out, Wanted(count=1, backend='augment'))
+    desk = Desk(out, Wanted(count=1, backends=('augment',)))
     desk.look()
     (path,) = out.glob('briefs/*/brief.json')
     document = json.loads(path.read_text())
@@ -58,6 +59,17 @@ def test_a_brief_that_was_edited_is_taken_in_and_ordered_anew(out):
     old, new = jobs(out)
     assert (old.state, new.state) == ('dead', 'done')
     assert 'was edited after it was ordered' in old.reason
+
+
+def test_nominal_bags_bound_commands_and_of_several_generators_one_that_can_is_asked(out):
+    wanted = Wanted(count=1, nominal=(out / 'bag',), backends=('local', 'sim', 'augment'))
+    desk = Desk(out, wanted)
+    assert desk.look() == 1
+    (folder,) = iter_briefs(out / BRIEFS)
+    assert read_brief(folder).envelope.source == '1 nominal recording'
+    assert jobs(out)[0].order.backend == 'augment', 'it has no twin'
+    (why,) = desk.away
+    assert why.startswith('local cannot be asked here: generator local needs an engine')
 
 
 def test_what_nobody_has_judged_is_ordered_only_if_asked(out):
@@ -81,7 +93,7 @@ def test_a_failure_that_cannot_be_read_is_named_and_others_go_on(out):
 
 
 def test_a_job_makes_its_candidate_and_finds_it_the_second_time(out):
-    desk = Desk(out, Wanted(count=1, backend='augment'))
+    desk = Desk(out, Wanted(count=1, backends=('augment',)))
     desk.look()
     with Queue.open(out) as queue:
         job = Claims(queue).claim()

@@ -7,9 +7,12 @@ import signal
 from pathlib import Path
 
 import pytest
+import yaml
 from order_maker import make_episode
 from playing import Told
 
+from cosmos_flywheel.core.errors import ConfigError, FlywheelError
+from cosmos_flywheel.generate.budget import Budget, Rates
 from cosmos_flywheel.generate.queue import Queue
 from cosmos_flywheel.nodes.board import CANDIDATE, EPISODE_QOS
 from cosmos_flywheel.store.candidates import candidate_folder, iter_candidates, read_candidate
@@ -83,6 +86,36 @@ def test_only_a_judged_failure_becomes_candidates_and_two_nodes_tell_each_once(
         assert message.cell == [f'{a}={v}' for a, v in manifest['variation']['cell'].items()]
         assert message.cpu_time_s > 0
     assert [process.stop() for process in nodes.values()] == [0, 0]
+
+
+def test_it_is_told_what_flywheel_generate_is_told(graph, root, out):
+    from cosmos_flywheel.nodes.generator import PARAMETERS, _limit, _wanted
+
+    given = {p.name: p.default for p in PARAMETERS}
+    file = yaml.safe_load((root / 'config' / 'nodes' / 'generator.yaml').read_text('utf-8'))
+    stated = file['/**']['ros__parameters']
+    assert {p.name: p.checked(stated[p.name]) for p in PARAMETERS} == given
+    assert stated.keys() == given.keys()
+    given |= {
+        'nominal': (str(out / 'bag'),),
+        'settings': ('tier=480',),
+        'backend': ('remote', 'sim'),
+    }
+    given |= {'robot': 'mine.yaml', 'commit': 'c' * 40, 'guardrails': False, 'count': 3}
+    wanted = _wanted(given)
+    assert (wanted.backends, wanted.count) == (('remote', 'sim'), 3)
+    assert [bag.name for bag in wanted.nominal] == ['bag']
+    means = wanted.means
+    assert (means.robot, means.commit, means.guardrails) == ('mine.yaml', 'c' * 40, False)
+    with pytest.raises(FlywheelError, match='480'):
+        _wanted({**given, 'settings': ('tier=481',)})
+    with Queue.open(out) as queue:
+        queue.set_budget(Budget(candidates=9))
+        with pytest.raises(ConfigError, match='what seconds cost'):
+            _limit(queue, {**given, 'budget': 'money=5'})
+        _limit(queue, {**given, 'budget': 'money=5', 'money_per_gpu_hour': 3.6})
+        assert queue.budget() == Budget(candidates=9, money=5.0)
+        assert queue.rates() == Rates(gpu_s=0.001)
 
 
 def test_what_is_no_failure_is_left_alone(graph, told, generator, out):
