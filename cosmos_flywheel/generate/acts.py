@@ -8,7 +8,8 @@ episode against it. All other values are words, which no simulator heeds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -32,13 +33,16 @@ MISSING = {'half of the pictures': (0.5, 0.3, 0.7), 'most pictures': (1.0, 0.7, 
 class Act:
     """Where a value is acted out, and how."""
 
-    family: str
+    family: str = ''
+    """'' for every one."""
     faults: tuple[str, ...] = ()
     """Of the twin; empty for every one."""
+    robot: str = ''
+    """The twin; '' for every one."""
     strength: float | None = None
     """Of the fault; None where it is drawn."""
-    pace: float | None = None
-    """Of the script, against the usual one."""
+    change: Mapping[str, Any] = field(default_factory=dict)
+    """Of the whole episode: fields of `sim.world.Change`."""
 
 
 ACTS: Mapping[str, Mapping[str, Act]] = {
@@ -56,7 +60,13 @@ ACTS: Mapping[str, Mapping[str, Act]] = {
         'a stop before the cage': Act('recovery', ('blocked_aisle',)),
         'a stop before the carton': Act('recovery', ('fallen_carton',)),
     },
-    'pace': {'four fifths': Act('slower', pace=0.8), 'a fifth faster': Act('faster', pace=1.2)},
+    'pace': {
+        'four fifths': Act('slower', change={'pace': 0.8}),
+        'a fifth faster': Act('faster', change={'pace': 1.2}),
+    },
+    'surface': {
+        material: Act(robot='arm', change={'material': material}) for material in ('wood', 'steel')
+    },
     'missing': {
         value: Act('harder', ('dropped_frames',), strength=strength)
         for value, (strength, _, _) in MISSING.items()
@@ -73,17 +83,16 @@ def acts_of(variation: Variation) -> Iterator[Act]:
             yield act
 
 
-def not_acted(variation: Variation, fault: str) -> str:
-    """Which value is not acted out with this fault in this family, in words; '' if all are."""
+def not_acted(variation: Variation, robot: str, fault: str) -> str:
+    """Which value is not acted out by this twin, family and fault, in words; '' if all are."""
+    here = {'robot': robot, 'family': variation.family, 'fault': fault}
     for axis, value in sorted(variation.cell.items()):
-        act = ACTS.get(axis, {}).get(value)
-        if act is None or (act.family == variation.family and fault in (act.faults or (fault,))):
-            continue
-        after = f' after {" or ".join(act.faults)}' if act.faults else ''
-        return (
-            f'acts out {axis} {value!r} in family {act.family}{after}, not in {variation.family} '
-            f'after {fault}'
-        )
+        act = ACTS.get(axis, {}).get(value, Act())
+        asked = {'robot': (act.robot,), 'family': (act.family,), 'fault': act.faults or ('',)}
+        for name, known in asked.items():
+            if not {here[name], ''} & set(known):
+                words = ' or '.join(known)
+                return f'acts out {axis} {value!r} with {name} {words}, not with {here[name]}'
     return ''
 
 

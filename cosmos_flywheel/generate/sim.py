@@ -115,7 +115,9 @@ class Simulator:
     kind = 'simulation'
     repeatable = True
     parameters: Mapping[str, Any] = {'revision': REVISION}
-    axes: Mapping[str, Collection[str]] = {**AXES, **ACTS}
+    axes: Mapping[str, Collection[str]] = {
+        axis: {**AXES.get(axis, {}), **ACTS.get(axis, {})} for axis in (*AXES, *ACTS)
+    }
 
     @property
     def model(self) -> tuple[str, str | None]:
@@ -140,7 +142,7 @@ class Simulator:
             )
         return (
             unknown_axis(variation, self.axes)
-            or not_acted(variation, fault.name)
+            or not_acted(variation, twin, fault.name)
             or unfit(twin, fault, variation.family)
         )
 
@@ -224,10 +226,10 @@ def setup_for(order: Order, twin: Twin) -> tuple[Setup, int]:
     family = order.variation.family
     changes: dict[str, Any] = {}
     for axis, value in _cell(order).items():
-        changes |= AXES[axis][value] if axis in AXES else {}
+        changes |= AXES.get(axis, {}).get(value, {})
     changes |= _FAMILY_CHANGES.get(family, {})
     for act in acts_of(order.variation):
-        changes |= {} if act.pace is None else {'pace': act.pace}
+        changes |= act.change
     fault, change, recovers = twin.fault, Change(**changes), family == 'recovery'
     seeds = order.chance('scene').integers(1, 2**31, SCENES)
     scenes = [Setup(twin.task, int(seed), fault, 1.0, change, recovers) for seed in seeds]
@@ -243,7 +245,8 @@ def setup_for(order: Order, twin: Twin) -> tuple[Setup, int]:
 def _cell(order: Order) -> dict[str, str]:
     """A value on every axis; where the family decides the strength, an open one stays open."""
     cell = whole_cell(order, AXES)
-    decides = order.variation.family in (*_ENDS, 'harder') or any(acts_of(order.variation))
+    told = any(act.strength is not None for act in acts_of(order.variation))
+    decides = told or order.variation.family in (*_ENDS, 'harder')
     if decides and 'strength' not in order.variation.cell:
         cell['strength'] = 'any'
     return dict(sorted(cell.items()))

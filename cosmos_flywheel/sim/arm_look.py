@@ -13,8 +13,11 @@ from cosmos_flywheel.sim.world import Numbers, Setup, Span
 
 MOST_LIGHT = 0.3
 MOST_STRIPES = 60.0
+PLANK_PX, RINGS = 32, 9.0
+"""Width of a plank on the texture of a wooden top, and how far its rings stand out, of 255."""
 
-_WOOD = (184, 160, 122)
+_TOPS = {'': (184, 160, 122), 'wood': (150, 104, 62), 'steel': (150, 154, 160)}
+"""Colour of the table top by what it is made of."""
 
 
 class Look:
@@ -45,7 +48,8 @@ class Look:
         texture = model.texture('table').id
         shape = int(model.tex_height[texture]), int(model.tex_width[texture]), 3
         start = int(model.tex_adr[texture])
-        wood = np.asarray(_WOOD) + 2 * chance.standard_normal(3)
+        material = self._setup.change.material
+        colour = np.asarray(_TOPS[material]) + 2 * chance.standard_normal(3)
         clouds = chance.normal(0, 5, (9, 9))
         grain: Numbers = np.asarray(
             cv2.resize(clouds, shape[1::-1], interpolation=cv2.INTER_CUBIC), np.float64
@@ -55,5 +59,14 @@ class Look:
         if stripes := max(stripes, self._setup.change.surface):
             waves = np.sin(np.arange(shape[1]) * 2 * np.pi / 32 + chance.uniform(0, 6))
             grain += stripes * MOST_STRIPES * 0.5 * np.sign(waves)
-        pixels = np.clip(wood + grain[..., None], 0, 255).astype(np.uint8)
+        if material == 'wood':  # planks of their own shade, with rings that wind along them
+            row, column = np.mgrid[: shape[0], : shape[1]]
+            shades = chance.normal(0, 14, shape[0] // PLANK_PX)[row // PLANK_PX]
+            seams = -40.0 * (row % PLANK_PX < 2)
+            grain += (
+                shades + seams + RINGS * np.sin(row + 4 * np.sin(column / 40 + row // PLANK_PX))
+            )
+        elif material == 'steel':  # brushed along one side
+            grain = 0.2 * grain + chance.normal(0, 7, (shape[0], 1))
+        pixels = np.clip(colour + grain[..., None], 0, 255).astype(np.uint8)
         model.tex_data[start : start + pixels.size] = pixels.ravel()

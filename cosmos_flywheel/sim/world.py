@@ -60,6 +60,8 @@ class Change:
     """Gain of the lamps."""
     surface: float = 0.0
     """0 … 1: how far the table top, or the goods on the racks, are others."""
+    material: str = ''
+    """What the arm's table top is made of: wood, steel; '' for the usual board."""
     camera_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """By how much the camera is displaced."""
     friction: float = 1.0

@@ -155,15 +155,24 @@ def test_what_cannot_be_acted_out_is_refused_in_words(order, cause, family, reas
 @pytest.mark.parametrize(
     ('cause', 'family', 'cell', 'reason'),
     [
-        ('slipped_object', 'recovery', {'after': 'the push'}, 'in family recovery after kick'),
-        ('object_moved', 'harder', {'after': 'the push'}, 'not in harder after kick'),
+        ('slipped_object', 'recovery', {'after': 'the push'}, 'with fault kick, not with slip'),
+        ('object_moved', 'harder', {'after': 'the push'}, 'with family recovery, not with harder'),
         ('object_moved', 'recovery', {'after': 'a while'}, "knows no after 'a while'"),
         ('blocked_path', 'recovery', {'way': 'around the obstacle'}, 'knows no way'),
-        ('object_moved', 'faster', {'pace': 'four fifths'}, 'in family slower, not in faster'),
+        ('object_moved', 'faster', {'pace': 'four fifths'}, 'with family slower, not with faster'),
     ],
 )
 def test_no_other_cause_and_family_claims_what_is_acted_out(order, cause, family, cell, reason):
     assert reason in SIM.refusal(order(cause=cause).brief, Variation(family, 'expert', cell))
+
+
+def test_only_the_arm_has_a_table_top(order):
+    steel = replace(SAME, cell={'surface': 'steel'})
+    brief = order().brief
+    assert SIM.refusal(brief, steel) == ''
+    base = replace(brief, origin=replace(brief.origin, robot='sim_base'))
+    base = replace(base, failure=replace(brief.failure, cause='person_in_way'))
+    assert 'with robot arm, not with base' in SIM.refusal(base, steel)
 
 
 def test_the_packs_words_are_those_that_are_acted_out():
@@ -180,7 +189,8 @@ def test_the_packs_words_are_those_that_are_acted_out():
         for value, act in acts.items():
             faults = {fault for family, a, v, fault in ordered if (a, v) == (axis, value)}
             assert faults >= set(act.faults), value
-            assert any((family, a, v) == (act.family, axis, value) for family, a, v, _ in ordered)
+            families = {family for family, a, v, _ in ordered if (a, v) == (axis, value)}
+            assert act.family in (families | {''} if families else families), value
 
 
 def test_a_robot_without_a_twin_is_refused(order):

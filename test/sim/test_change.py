@@ -23,6 +23,9 @@ LOOKS = (
 )
 
 
+TOPS = tuple(Change(material=material) for material in ('', 'wood', 'steel'))
+
+
 def first(robot, setup):
     with closing(robot.start(setup)) as world:
         return world.picture().astype(int), world.truth(), world.command()
@@ -38,6 +41,15 @@ def test_another_look_changes_the_picture_and_leaves_the_world(robot):
         assert np.abs(seen - picture).mean() > 1, change
         assert all(np.array_equal(same[name], truth[name]) for name in truth)
         assert np.array_equal(told, command)
+
+
+@pytest.mark.usefixtures('rendering')
+def test_a_top_of_wood_is_browner_than_a_board_and_one_of_steel_is_grey():
+    setup = Setup('push', 3)
+    corners = [first(ARM, replace(setup, change=top))[0][-60:, :60].mean((0, 1)) for top in TOPS]
+    board, wood, steel = (corner[0] - corner[2] for corner in corners)
+    assert wood > board + 10 > steel + 30
+    assert abs(steel) < 20
 
 
 @pytest.mark.usefixtures('mujoco')
