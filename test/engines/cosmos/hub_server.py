@@ -24,6 +24,7 @@ class Hub(BaseHTTPRequestHandler):
     log: Path
     drop = ''
     wrong = ''
+    gated = ''
     protocol_version = 'HTTP/1.1'
 
     def do_HEAD(self) -> None:
@@ -39,6 +40,8 @@ class Hub(BaseHTTPRequestHandler):
         files = f'/{self.repo}/resolve/{self.commit}/'
         if path == f'/api/models/{self.repo}/revision/{self.commit}':
             self.send(200, json.dumps(self.listed()).encode(), {}, body)
+        elif path.startswith(files) and self.gated:
+            self.send(403, b'{}', {'X-Error-Code': 'GatedRepo'}, body)
         elif path.startswith(files) and (self.folder / path[len(files) :]).is_file():
             self.send_file(path[len(files) :], body)
         else:

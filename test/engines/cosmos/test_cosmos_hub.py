@@ -100,6 +100,13 @@ def test_a_file_that_arrives_otherwise_is_removed(serve, tmp_path, name):
     assert not (tmp_path / COMMIT / PULLED).exists()
 
 
+def test_a_licence_that_nobody_accepted_is_said_and_nothing_kept(serve, tmp_path):
+    with pytest.raises(EngineError, match='its licence must be accepted on the hub first'):
+        pull(REPO, COMMIT, tmp_path / COMMIT, endpoint=serve('gated=yes').url)
+    assert not list((tmp_path / COMMIT).rglob('*.safetensors'))
+    assert not (tmp_path / COMMIT / PULLED).exists()
+
+
 def test_what_is_not_there_is_said(serve, tmp_path, monkeypatch):
     url, folder = serve().url, tmp_path / 'out'
     for repo, commit, words in (

@@ -255,11 +255,12 @@ def test_cancelling_deletes_the_job(stand, tmp_path):
 
 def test_too_slow_a_server_is_said_and_its_job_deleted(stand, tmp_path):
     stand.behave(never_done=1)
-    # A busy machine may cut the last look short, and then that is what is said.
+    # A busy machine may cut a look short: then that is said, and a job that was made is kept.
     said = r'not done in 1 s; take fewer steps or frames|no time is left'
-    with pytest.raises(EngineError, match=said):
+    with pytest.raises(EngineError, match=said) as told:
         asked(stand, tmp_path, whole_s=1.0)
-    assert (stand.state()['jobs'], names(tmp_path)) == ([], [])
+    if not isinstance(told.value, NotNowError):
+        assert (stand.state()['jobs'], names(tmp_path)) == ([], [])
 
 
 CHILD = """
