@@ -144,3 +144,5 @@ def _told(folder: Path, manifest: Manifest) -> Iterator[str]:
         )
     yield from manifest['notes']
     yield f'licence: {manifest["provenance"]["licence"] or "not stated"}'
+    if 'licence' in manifest['model']:
+        yield f'licence of the model: {manifest["model"]["licence"]}'
