@@ -201,6 +201,8 @@ def unfit(twin: str, fault: Fault, family: str) -> str:
         return f'{fault.name} is of the camera: the world does not notice it'
     if family == 'recovery' and twin == 'base' and fault.name not in IN_THE_WAY:
         return f'the base can only stop for what is in its way, not for {fault.name}'
+    if family == 'near_miss' and fault.name == 'missed_grasp':
+        return 'a hand that closes beside the cube of the twin always misses it'
     if family == 'recovery' and fault.name == 'blocked':
         return 'the expert of the arm knows no way round what blocks it'
     if fault.kind == 'benign':

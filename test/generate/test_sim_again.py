@@ -144,6 +144,7 @@ def test_a_script_that_leaves_the_envelope_is_refused(order, pushed):
         ('wrong_object', 'earlier', 'begins with a leg of the script'),
         ('camera_freeze', 'recovery', 'the world does not notice'),
         ('blocked_path', 'recovery', 'knows no way round'),
+        ('missed_grasp', 'near_miss', 'always misses it'),
         ('texture', 'same_failure_new_scene', 'is no failure'),
     ],
 )
