@@ -16,7 +16,7 @@ from cosmos_flywheel.bags.recording import Recording
 from cosmos_flywheel.core.envelope import measure_envelope
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.variation import Variation
-from cosmos_flywheel.generate import sim
+from cosmos_flywheel.generate import rehearsal, sim
 from cosmos_flywheel.generate.acts import (
     ACTS,
     FOLLOWS,
@@ -32,7 +32,7 @@ from cosmos_flywheel.sim import find_robot
 from cosmos_flywheel.sim.base_drive import plan_drive
 from cosmos_flywheel.sim.episode import Episode
 from cosmos_flywheel.sim.record import record as record_episode
-from cosmos_flywheel.sim.record import rehearse
+from cosmos_flywheel.sim.record import Rehearsal, rehearse
 from cosmos_flywheel.sim.world import Setup
 from cosmos_flywheel.store.candidates import read_candidate, truth_folder
 from cosmos_flywheel.store.packs import load_pack
@@ -241,6 +241,20 @@ def test_a_scene_that_leaves_the_envelope_gives_way_to_another():
     assert rehearsed(arm, scenes, wanted) == (replace(scenes[1], strength=1.0), 1)
     with pytest.raises(ConfigError, match=r'expert commands are refused: .* tried in 1 scenes'):
         rehearsed(arm, scenes[:1], wanted)
+
+
+def test_a_scene_in_which_the_fault_does_no_harm_gives_way_to_one_in_which_it_does(monkeypatch):
+    does_harm = {2}
+    monkeypatch.setattr(
+        rehearsal,
+        'rehearse',
+        lambda _, setup: Rehearsal(setup.seed not in does_harm, np.zeros((3, 6)), 1),
+    )
+    scenes = [Setup('push', seed) for seed in (1, 2, 3)]
+    wanted = Wanted((0.5, 1.0), ends_well=False, is_needed=False, envelope=None)
+    assert rehearsed(find_robot('arm'), scenes, wanted) == (replace(scenes[1], strength=0.5), 1)
+    does_harm.clear()
+    assert rehearsed(find_robot('arm'), scenes, wanted) == (replace(scenes[0], strength=0.5), 0)
 
 
 @pytest.mark.parametrize(('strength', 'is_true'), [(0.25, True), (0.45, False)])
