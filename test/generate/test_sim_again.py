@@ -31,8 +31,8 @@ from cosmos_flywheel.generate.sim import Simulator, task_of
 from cosmos_flywheel.sim import find_robot
 from cosmos_flywheel.sim.base_drive import plan_drive
 from cosmos_flywheel.sim.episode import Episode
-from cosmos_flywheel.sim.record import record as record_episode
 from cosmos_flywheel.sim.record import Rehearsal, rehearse
+from cosmos_flywheel.sim.record import record as record_episode
 from cosmos_flywheel.sim.world import Setup
 from cosmos_flywheel.store.candidates import read_candidate, truth_folder
 from cosmos_flywheel.store.packs import load_pack
