@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -189,7 +190,7 @@ def count(
         same += 'the same, byte by byte' in told
     with Catalogue.open(out) as catalogue:
         episodes = len(catalogue.episodes(state='failure'))
-    refused = _TOLD['generate'][-1 - again].count('refused: ')
+    refused = len(re.findall(r'^\w+: refused: ', _TOLD['generate'][-1 - again], re.MULTILINE))
     full = sum(number >= WANTED for number in by_episode.values())
     made = sum(by_episode.values())
     name = ' and '.join(f'{number} {backend}' for backend, number in sorted(used.items()))
