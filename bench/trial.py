@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`flywheel trial` of three generators on two failures of the simulated arm, end to end.
 
-A slip and a kick are recorded, harvested with demo/sim_arm, labelled, and put on trial with each
-of `sim`, `local` and `augment`; envelopes come from nominal recordings of other seeds. The table
-tells each question's answer and what it rests on, and how many of the candidates that were made
-wrong on purpose the rules of today catch. `--keep DIR` keeps the pages.
+A slip and a kick are recorded, harvested with demo/sim_arm or --model, labelled, and put on trial
+with each of `sim`, `local` and `augment`; envelopes come from nominal recordings of other seeds.
+The table tells each question's answer and what it rests on, and how many of the candidates that
+were made wrong on purpose the rules of today catch. `--keep DIR` keeps the pages.
 """
 
 from __future__ import annotations
@@ -33,17 +33,21 @@ EACH = 3
 
 def main() -> int:
     """Record, harvest, label, try."""
-    bench = begin('trial', __doc__ or '', keep='where the output folder is kept')
+    bench = begin(
+        'trial', __doc__ or '',
+        keep='where the output folder is kept', model='what `flywheel fit` wrote for the arm',
+    )  # fmt: skip
+    model = bench.given['model'] or MODEL
     with tempfile.TemporaryDirectory() as scratch:
         folder = bench.given['keep'] or Path(scratch)
         nominal = folder / 'nominal'
         seeds = NOMINAL_SEEDS[: 2 if bench.quick else None]
         for seed in seeds:
             record(nominal / f'{seed}', robot='arm', task=TASK, seed=seed, film=False)
-        episodes = harvested(folder, 1 if bench.quick else None)
+        episodes = harvested(folder, model, 1 if bench.quick else None)
         for backend in ('sim', 'local', 'augment'):
             if bench.wants(backend):
-                bench.figures[backend] = tried(folder, backend, nominal, episodes)
+                bench.figures[backend] = tried(folder, backend, model, nominal, episodes)
     print_table(list(questions(bench.figures)))
     print_table(list(ways(bench.figures)))
     told = bench.figures.values()
@@ -57,13 +61,13 @@ def main() -> int:
     return bench.finish()
 
 
-def harvested(folder: Path, most: int | None) -> list[str]:
+def harvested(folder: Path, model: Path, most: int | None) -> list[str]:
     """Ids of the episodes, each labelled as a person would."""
     bags, out = [], folder / 'out'
     for fault, (seed, _) in list(FAILURES.items())[:most]:
         bags.append(folder / f'{fault}')
         record(bags[-1], robot='arm', task=TASK, fault=fault, seed=seed, film=False)
-    quietly('harvest', *bags, '--robot', 'sim_arm', '--model', MODEL, '--out', out)
+    quietly('harvest', *bags, '--robot', 'sim_arm', '--model', model, '--out', out)
     with Catalogue.open(out) as catalogue:
         rows = {row.bag: row.id for row in catalogue.episodes()}
         for fault, name in rows.items():
@@ -71,11 +75,13 @@ def harvested(folder: Path, most: int | None) -> list[str]:
     return [rows[fault] for fault in sorted(rows)]
 
 
-def tried(folder: Path, backend: str, nominal: Path, episodes: list[str]) -> dict[str, Any]:
+def tried(
+    folder: Path, backend: str, model: Path, nominal: Path, episodes: list[str]
+) -> dict[str, Any]:
     """What `trial.json` says."""
     out, page = folder / 'out', folder / f'trial_{backend}'
     quietly(
-        'trial', *episodes, '--out', out, '-o', page, '--backend', backend, '--model', MODEL,
+        'trial', *episodes, '--out', out, '-o', page, '--backend', backend, '--model', model,
         '--nominal', nominal, '-n', EACH,
     )  # fmt: skip
     found: dict[str, Any] = json.loads((page / 'trial.json').read_bytes())
