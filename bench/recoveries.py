@@ -28,7 +28,7 @@ from cosmos_flywheel.sim.record import rehearse
 from cosmos_flywheel.sim.world import Robot, Setup
 from cosmos_flywheel.store.robots import load_robot
 
-SEEDS, QUICK_SEEDS = 24, 3
+SEEDS, QUICK_SEEDS = 12, 3
 NOMINAL_SEEDS = range(9701, 9707)
 FAMILY = 'recovery'
 

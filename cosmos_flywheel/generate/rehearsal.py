@@ -48,7 +48,10 @@ def rehearsed(robot: Robot, scenes: Sequence[Setup], wanted: Wanted) -> tuple[Se
     examples: dict[str, str] = {}
     harmless: list[tuple[Setup, int]] = []
     for place, scene in enumerate(scenes):
+        spared = 0.0  # up to this strength nothing needs a recovery
         for strength in wanted.strengths:
+            if strength <= spared:
+                continue
             setup = replace(scene, strength=strength)
             found = rehearse(robot, setup)
             step, left = _left(found, wanted.envelope)
@@ -57,8 +60,10 @@ def rehearsed(robot: Robot, scenes: Sequence[Setup], wanted: Wanted) -> tuple[Se
                 return setup, place
             reasons[reason.split(':')[0]] += 1
             examples[reason.split(':')[0]] = reason
-            if step < found.onset or reason == UNNEEDED:  # no weaker fault will mend it
+            if step < found.onset:  # whatever the fault does
                 break
+            if reason == UNNEEDED:
+                spared = strength
             if not left and not wanted.ends_well and strength == wanted.strengths[0]:
                 harmless.append((setup, place))
         if len(harmless) >= HARMLESS:

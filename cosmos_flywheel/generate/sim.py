@@ -36,7 +36,7 @@ from cosmos_flywheel.sim.record import record
 from cosmos_flywheel.sim.render import load_mujoco
 from cosmos_flywheel.sim.world import Change, Fault, Robot, Setup
 
-REVISION = 5
+REVISION = 6
 """Counts up whenever equal orders get other episodes."""
 TWINS: Mapping[str, str] = {'sim_arm': 'arm', 'sim_base': 'base'}
 """Simulated robot by the name in the robot file."""
@@ -271,9 +271,10 @@ def _strengths(order: Order) -> tuple[float, ...]:
         return within
     low = max(least, LEAST_DRAWN)
     drawn = round(float(order.chance('strength').uniform(low, most)), 3)
+    stronger = tuple(s for s in reversed(within) if s > drawn)
     if family == 'recovery':
-        return (drawn, *(s for s in within if s < drawn))
-    return (drawn, *(s for s in reversed(within) if s > drawn))
+        return (drawn, *(s for s in within if s < drawn), *stronger)
+    return (drawn, *stronger)
 
 
 def _bounds(order: Order) -> Envelope | None:
