@@ -137,7 +137,7 @@ class RayExecutor:
             if not all(ipaddress.ip_address(one).is_loopback for one in open_to):
                 raise ConfigError(
                     f'executor ray: ray {self._ray.__version__} would listen on {open_to}; '
-                    'install the version that is tested: see docs/generation.md'
+                    'install the version that is tested: see docs/queue.md'
                 )
         most = max((node['Resources'].get('GPU', 0.0) for node in nodes), default=0.0)
         if most < self._gpus:
