@@ -22,7 +22,8 @@ from cosmos_flywheel.core.envelope import Envelope, measure_envelope
 from cosmos_flywheel.core.errors import ConfigError
 from cosmos_flywheel.core.variation import Variation
 from cosmos_flywheel.generate.base import Order
-from cosmos_flywheel.generate.sim import Twin, setup_for, unfit
+from cosmos_flywheel.generate.sim import unfit
+from cosmos_flywheel.generate.staging import Twin, setup_for
 from cosmos_flywheel.sim import find_robot
 from cosmos_flywheel.sim.record import rehearse
 from cosmos_flywheel.sim.world import Robot, Setup

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_flywheel.bags.source import find_bags
-from cosmos_flywheel.cli.actions import OUT
+from cosmos_flywheel.cli.actions import add_out
 from cosmos_flywheel.cli.table import amount, printable, table
 from cosmos_flywheel.core.brief import Brief
 from cosmos_flywheel.core.contract import Robot
@@ -58,13 +58,7 @@ def add_parser(subparsers: Any) -> None:
         metavar='OUT',
         help='all failures of this output folder of a harvest (without OUT: of --out)',
     )
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=OUT,
-        metavar='DIR',
-        help='the output folder of a harvest (default: %(default)s)',
-    )
+    add_out(parser)
     parser.add_argument('--robot', help="a robot or a robot file (default: the episode's)")
     parser.add_argument('--pack', help='a domain pack or a pack file (default: by the robot)')
     parser.add_argument(
